@@ -1,0 +1,212 @@
+//! The only door to writing files. Two primitives: [`publish_new`] makes an immutable file appear whole or not at all
+//! and only once; [`replace`] swaps a derived file. Readers never see a torn file from either.
+
+#![expect(clippy::disallowed_methods, reason = "this is the door the lint points to")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Result of a file operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A file operation that failed, with the path and what was attempted.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}{}", path.display(), advice(source))]
+pub struct Error {
+    /// What was attempted: "read", "write", "create".
+    pub operation: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full; free space and run the same command again, finished work is kept",
+        io::ErrorKind::PermissionDenied => ": no permission; check the owner of the folder",
+        _ => "",
+    }
+}
+
+impl Error {
+    /// For `map_err`: attaches the operation and the path.
+    pub fn wrap<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self { operation, path: path.to_owned(), source }
+    }
+}
+
+/// Whether [`publish_new`] created the file or found one already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Published {
+    /// This call created the file.
+    New,
+    /// Somebody else's file was there first and stays as it is.
+    AlreadyThere,
+}
+
+/// Creates `path` with `bytes`, durably and atomically, unless it exists.
+///
+/// Writes a temporary file in the same folder, syncs it, then hard-links it to `path`. A lost reply of a network file
+/// server is told from a refusal by the temporary file's link count.
+///
+/// # Errors
+/// Any I/O failure; `path` is then either absent or complete.
+pub fn publish_new(path: &Path, bytes: &[u8]) -> Result<Published> {
+    let folder = parent(path);
+    create_dir(folder)?;
+    let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
+    let written = write_synced(&temporary, bytes);
+    let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
+        Ok(()) => Ok(Published::New),
+        Err(_) if fs::metadata(&temporary).is_ok_and(|m| m.nlink() == 2) => Ok(Published::New),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Published::AlreadyThere),
+        Err(e) => Err(Error::wrap("create", path)(e)),
+    });
+    // The temporary name is never read; a leftover after a crash is harmless.
+    let _ = fs::remove_file(&temporary);
+    sync_folder(folder);
+    linked
+}
+
+/// Writes `bytes` to `path` through a temporary file and a rename. For derived files only.
+///
+/// # Errors
+/// Any I/O failure; the old content is then still there.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = parent(path);
+    create_dir(folder)?;
+    let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
+    write_synced(&temporary, bytes).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    fs::rename(&temporary, path).map_err(Error::wrap("replace", path))?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// Moves a finished temporary file (written by a library that wants a path) over `path`.
+///
+/// # Errors
+/// Any I/O failure; the old content is then still there.
+pub fn replace_with_file(path: &Path, finished: &Path) -> Result<()> {
+    File::open(finished).and_then(|f| f.sync_all()).map_err(Error::wrap("sync", finished))?;
+    fs::rename(finished, path).map_err(Error::wrap("replace", path))?;
+    sync_folder(parent(path));
+    Ok(())
+}
+
+/// Creates a folder and its parents.
+///
+/// # Errors
+/// The folder cannot be created.
+pub fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::wrap("create", path))
+}
+
+/// Opens a file for appending whole lines; creates it.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn open_append(path: &Path) -> Result<File> {
+    create_dir(parent(path))?;
+    OpenOptions::new().create(true).append(true).open(path).map_err(Error::wrap("open", path))
+}
+
+/// Copies one file.
+///
+/// # Errors
+/// Either side fails.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    create_dir(parent(to))?;
+    fs::copy(from, to).map(drop).map_err(Error::wrap("copy", from))
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(Error::wrap("read", path))
+}
+
+/// Reads a whole text file.
+///
+/// # Errors
+/// The file cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(Error::wrap("read", path))
+}
+
+/// Names inside a folder in ascending order; empty when the folder does not exist.
+///
+/// # Errors
+/// The folder exists but cannot be listed.
+pub fn list(path: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::wrap("list", path)(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(Error::wrap("list", path))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::wrap("create", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::wrap("write", path))
+}
+
+/// Makes the new name durable. Some file systems refuse to sync a folder; the data itself is already synced.
+fn sync_folder(folder: &Path) {
+    if let Ok(handle) = File::open(folder) {
+        let _ = handle.sync_all();
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishing_twice_keeps_the_first_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/record.json");
+        assert_eq!(publish_new(&path, b"one").unwrap(), Published::New);
+        assert_eq!(publish_new(&path, b"two").unwrap(), Published::AlreadyThere);
+        assert_eq!(read(&path).unwrap(), b"one");
+        assert_eq!(list(path.parent().unwrap()).unwrap(), ["record.json"]);
+    }
+
+    #[test]
+    fn replacing_leaves_no_tail_of_a_longer_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        replace(&path, b"a longer text").unwrap();
+        replace(&path, b"short").unwrap();
+        assert_eq!(read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let error = read(Path::new("/no/such/file")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read /no/such/file");
+    }
+}

@@ -1,0 +1,3 @@
+//! The child process of a cell, and of the verbs that need a network.
+
+fn main() {}

@@ -1,0 +1,259 @@
+//! An experiment file: data set, protocol, models, evaluation, fit and limits.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::etad::EtadConfig;
+use crate::base::Span;
+use crate::protocol::ProtocolConfig;
+
+/// A whole experiment. `etalon plan --resolved` prints it with every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Version of this file's meaning: 1.
+    pub schema: u32,
+    /// Shown in reports.
+    pub name: String,
+    /// What is trained and tested on.
+    pub dataset: DatasetConfig,
+    /// How it is split and drawn.
+    pub protocol: ProtocolConfig,
+    /// Models by name.
+    pub model: BTreeMap<String, ModelConfig>,
+    /// How detections are scored.
+    #[serde(default)]
+    pub evaluate: EvaluateConfig,
+    /// What is forecast.
+    #[serde(default)]
+    pub fit: FitConfig,
+    /// Time and attempts per cell.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+}
+
+/// Where the data come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// Form of the annotations.
+    pub format: Format,
+    /// Annotation JSON (environment variables as `${NAME}` or `${NAME:-default}`; relative to the experiment file).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<PathBuf>,
+    /// Feature files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeaturesConfig>,
+    /// The built-in corpus (`format = "synthetic"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<crate::data::synthetic::SyntheticConfig>,
+}
+
+/// Form of the annotations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// ActivityNet / OpenTAD: `database` → subset, duration, annotations.
+    Activitynet,
+    /// TadTR's form of THUMOS14.
+    Tadtr,
+    /// The built-in corpus: nothing to download.
+    Synthetic,
+}
+
+/// Where feature files are and what they hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeaturesConfig {
+    /// Folder with one file per video.
+    pub path: PathBuf,
+    /// File form.
+    pub kind: crate::data::features::Kind,
+    /// Values per snippet.
+    pub dim: usize,
+    /// Frames (of the annotations' `fps`) between consecutive snippets; or give `rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<f64>,
+    /// Snippets per second, instead of `stride`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// `"time-channels"` (default) or `"channels-time"`.
+    #[serde(default)]
+    pub layout: crate::data::features::Layout,
+    /// Before the video identifier in the file name, such as `"v_"`.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// One `[model.NAME]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// `arch.etad = { preset = "laptop" }`, `arch.prior = {}`.
+    pub arch: Arch,
+    /// Where class labels come from, for a class-agnostic detector.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Video-level scores for `labels = "external"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video_scores: Option<VideoScores>,
+}
+
+/// The architecture, keyed by its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arch {
+    /// ETAD (native).
+    Etad(EtadConfig),
+    /// Class and length frequencies: the floor.
+    Prior(PriorConfig),
+}
+
+impl Arch {
+    /// Version of the architecture's code; bump when a change alters results.
+    pub fn recipe(&self) -> u32 {
+        match self {
+            Self::Etad(_) => EtadConfig::RECIPE,
+            Self::Prior(_) => 1,
+        }
+    }
+}
+
+/// Settings of the floor baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorConfig {
+    /// Detections per video.
+    #[serde(default = "PriorConfig::default_per_video")]
+    pub per_video: usize,
+}
+
+impl PriorConfig {
+    fn default_per_video() -> usize {
+        100
+    }
+}
+
+/// Where class labels come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Labels {
+    /// A class head on the last stage's RoI features, trained on the same sample (our deviation from the paper).
+    #[default]
+    ProposalHead,
+    /// Video-level scores of a classifier trained elsewhere: recorded as possible leakage.
+    External,
+}
+
+/// A file of video-level class scores: JSON `{ "video": { "class": score, … } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoScores {
+    /// The file.
+    pub path: PathBuf,
+    /// Classes used per video.
+    #[serde(default = "VideoScores::default_top")]
+    pub top: usize,
+}
+
+impl VideoScores {
+    fn default_top() -> usize {
+        2
+    }
+}
+
+/// The `[evaluate]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateConfig {
+    /// tIoU thresholds.
+    #[serde(default = "EvaluateConfig::default_tiou")]
+    pub tiou: Vec<f64>,
+    /// Which published evaluator's rules: `"activitynet"` or `"actionformer"`.
+    #[serde(default)]
+    pub rules: crate::eval::Rules,
+}
+
+impl EvaluateConfig {
+    fn default_tiou() -> Vec<f64> {
+        vec![0.3, 0.4, 0.5, 0.6, 0.7]
+    }
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { tiou: Self::default_tiou(), rules: crate::eval::Rules::default() }
+    }
+}
+
+/// The `[fit]` table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FitConfig {
+    /// What is asked of the curve.
+    #[serde(default)]
+    pub targets: TargetsConfig,
+}
+
+/// Forecast sizes and target scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetsConfig {
+    /// Multiples of the full training part (`"2x"`) or numbers of videos (`"500"`).
+    #[serde(default = "TargetsConfig::default_sizes")]
+    pub sizes: Vec<String>,
+    /// Average mAP to reach, 0..1.
+    #[serde(default)]
+    pub map: Vec<f64>,
+}
+
+impl TargetsConfig {
+    fn default_sizes() -> Vec<String> {
+        vec!["2x".into(), "3x".into()]
+    }
+}
+
+impl Default for TargetsConfig {
+    fn default() -> Self {
+        Self { sizes: Self::default_sizes(), map: Vec::new() }
+    }
+}
+
+/// The `[limits]` table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Per cell.
+    #[serde(default)]
+    pub cell: CellLimits,
+}
+
+/// Limits of one cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellLimits {
+    /// Wall time of one attempt.
+    #[serde(default = "CellLimits::default_time")]
+    pub time: Span,
+    /// Attempts before the cell counts as failed.
+    #[serde(default = "CellLimits::default_attempts")]
+    pub attempts: u32,
+}
+
+impl CellLimits {
+    fn default_time() -> Span {
+        Span(std::time::Duration::from_secs(8 * 3600))
+    }
+
+    fn default_attempts() -> u32 {
+        3
+    }
+}
+
+impl Default for CellLimits {
+    fn default() -> Self {
+        Self { time: Self::default_time(), attempts: Self::default_attempts() }
+    }
+}

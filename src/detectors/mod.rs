@@ -1,0 +1,105 @@
+//! Detectors behind one trait: the native networks, the floor baseline.
+
+#[cfg(feature = "torch")]
+pub mod native;
+pub mod prior;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ModelConfig;
+use crate::data::{Dataset, FeatureSource};
+use crate::eval::Detections;
+use crate::event::Observer;
+use crate::protocol::settings::Budget;
+
+/// What a detector is asked to do: train on `train`, later detect in `test`.
+pub struct Job<'a> {
+    /// The whole data set; a detector must only look at annotations of `train`.
+    pub dataset: &'a Dataset,
+    /// Features of every video.
+    pub features: &'a FeatureSource,
+    /// Sampled training videos.
+    pub train: &'a [String],
+    /// Number of videos in the whole training part (what 100 % means), for the fixed-step budget.
+    pub pool_size: usize,
+    /// What is held equal between fractions.
+    pub budget: Budget,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// A folder this attempt alone writes; checkpoints go to `dir/checkpoint/`. A checkpoint found there is resumed from.
+    pub dir: &'a Path,
+    /// Compute threads.
+    pub threads: usize,
+    /// Device, such as "cpu" or "cuda:0".
+    pub device: &'a str,
+}
+
+/// What training leaves behind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Weights or table, inside the job's folder.
+    pub artifact: PathBuf,
+    /// Optimiser updates made (0 for a table).
+    pub steps: u64,
+    /// Passes over the sample (fractional under a fixed-step budget).
+    pub epochs: f64,
+    /// Trainable parameters, where the detector has them.
+    pub parameters: Option<u64>,
+    /// Mean loss over the last epoch, where there is one.
+    pub final_loss: Option<f64>,
+    /// What the reader of the record should know.
+    pub notes: Vec<String>,
+}
+
+/// A temporal action detector.
+pub trait Detector {
+    /// Learns from the job's training videos. Resumes from a checkpoint in the job's folder to the same result.
+    ///
+    /// # Errors
+    /// Bad input, a diverged loss, or a failure of the backend.
+    fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error>;
+
+    /// Detects actions in `videos`.
+    ///
+    /// # Errors
+    /// Bad input or a failure of the backend.
+    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detections, Error>;
+}
+
+/// Why a detector failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The input is bad: the user can mend it.
+    #[error(transparent)]
+    Features(#[from] crate::data::features::Error),
+    /// A file could not be written or read.
+    #[error(transparent)]
+    File(#[from] crate::base::fsio::Error),
+    /// The model cannot be built or run here.
+    #[error("{0}")]
+    Model(String),
+    /// The loss stopped being a number.
+    #[error("training diverged at step {step}: loss term `{term}` is {value}; lower `lr` or set `clip`")]
+    Diverged {
+        /// Update, from 1.
+        step: u64,
+        /// Name of the loss term.
+        term: String,
+        /// NaN or infinity.
+        value: f64,
+    },
+    /// This build has no libtorch.
+    #[error("model {0:?} needs libtorch, which this build leaves out; build with the default features (`make build`)")]
+    NoTorch(String),
+}
+
+/// Builds the detector a configuration asks for.
+///
+/// # Errors
+/// The model needs a backend that this build does not have.
+pub fn build(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
+    let _ = config;
+    todo!("written with prior.rs and native.rs")
+}

@@ -1,0 +1,7 @@
+//! Detections, suppression and mean average precision: pure functions, no I/O.
+
+pub mod detection;
+pub mod scores;
+
+pub use detection::{Detection, Detections};
+pub use scores::{Rules, Scores};

@@ -1,0 +1,3 @@
+//! The `etalon` command.
+
+fn main() {}
