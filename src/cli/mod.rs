@@ -1,1 +1,83 @@
-//! (being written)
+//! The command line: one verb per file. The only place that prints.
+
+pub mod exit;
+pub mod ui;
+
+mod doctor;
+mod evaluate;
+mod fit;
+mod parity;
+mod plan;
+mod report;
+mod run;
+mod status;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+pub use ui::Ui;
+
+/// Measures how temporal action detection models learn from limited data, and what they cost in hardware.
+#[derive(Parser)]
+#[command(name = "etalon", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print one JSON document on standard output instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress, no remarks: results and errors only.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Plan(plan::Args),
+    Run(run::Args),
+    Status(status::Args),
+    Evaluate(evaluate::Args),
+    Fit(fit::Args),
+    Report(report::Args),
+    Parity(parity::Args),
+    Doctor(doctor::Args),
+    /// Print a completion script for your shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses the arguments and runs the verb.
+///
+/// # Errors
+/// Whatever the verb reports; [`Exit::of`] gives the exit code.
+pub fn run() -> anyhow::Result<Exit> {
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.json, cli.quiet);
+    match cli.verb {
+        Verb::Plan(args) => plan::run(&args, &ui),
+        Verb::Run(args) => run::run(&args, &ui),
+        Verb::Status(args) => status::run(&args, &ui),
+        Verb::Evaluate(args) => evaluate::run(&args, &ui),
+        Verb::Fit(args) => fit::run(&args, &ui),
+        Verb::Report(args) => report::run(&args, &ui),
+        Verb::Parity(args) => parity::run(&args, &ui),
+        Verb::Doctor(args) => doctor::run(&args, &ui),
+        Verb::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "etalon", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

