@@ -1,0 +1,155 @@
+//! Convolution, normalisation, recurrence and perceptron blocks, named by the upstream state-dict keys.
+
+use tch::{Kind, Tensor};
+
+use crate::nn::params::{Init, Params};
+
+/// Conv1d over `[B, C, T]` with "same" padding.
+pub struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    groups: i64,
+}
+
+/// Shape of a [`Conv`].
+#[derive(Clone, Copy)]
+pub struct ConvShape {
+    /// Channels in.
+    pub input: i64,
+    /// Channels out.
+    pub output: i64,
+    /// Odd kernel size.
+    pub kernel: i64,
+    /// Groups.
+    pub groups: i64,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl Conv {
+    /// `path.weight` and, where asked for, `path.bias`; Xavier-uniform and zero.
+    pub fn new(params: &mut Params, path: &str, shape: ConvShape) -> Self {
+        let size = [shape.output, shape.input / shape.groups, shape.kernel];
+        Self {
+            weight: params.add(&format!("{path}.weight"), &size, Init::XavierUniform),
+            bias: shape.bias.then(|| params.add(&format!("{path}.bias"), &[shape.output], Init::Constant(0.0))),
+            groups: shape.groups,
+        }
+    }
+
+    /// `[B, C, T]` → `[B, C', T]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let padding = self.weight.size()[2] / 2;
+        x.conv1d(&self.weight, self.bias.as_ref(), 1, padding, 1, self.groups)
+    }
+}
+
+/// Conv1d (4 groups, no bias) → GroupNorm(16) → ReLU.
+pub struct ConvNormRelu {
+    conv: Conv,
+    scale: Tensor,
+    shift: Tensor,
+}
+
+impl ConvNormRelu {
+    /// `path.0` is the convolution, `path.1` the norm.
+    pub fn new(params: &mut Params, path: &str, input: i64, output: i64, kernel: i64) -> Self {
+        Self {
+            conv: Conv::new(params, &format!("{path}.0"), ConvShape { input, output, kernel, groups: 4, bias: false }),
+            scale: params.add(&format!("{path}.1.weight"), &[output], Init::Constant(1.0)),
+            shift: params.add(&format!("{path}.1.bias"), &[output], Init::Constant(0.0)),
+        }
+    }
+
+    /// `[B, C, T]` → `[B, C', T]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.conv.forward(x).group_norm(16, Some(&self.scale), Some(&self.shift), 1e-5, false).relu()
+    }
+}
+
+/// One-layer unidirectional LSTM with zero initial state.
+pub struct Lstm {
+    weights: Vec<Tensor>,
+    hidden: i64,
+}
+
+impl Lstm {
+    /// `path.{weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0}`, uniform within ±1/√hidden.
+    pub fn new(params: &mut Params, path: &str, hidden: i64) -> Self {
+        let init = Init::Uniform(1.0 / (hidden as f64).sqrt());
+        let mut add = |name: &str, size: &[i64]| params.add(&format!("{path}.{name}"), size, init);
+        let weights = vec![
+            add("weight_ih_l0", &[4 * hidden, hidden]),
+            add("weight_hh_l0", &[4 * hidden, hidden]),
+            add("bias_ih_l0", &[4 * hidden]),
+            add("bias_hh_l0", &[4 * hidden]),
+        ];
+        Self { weights, hidden }
+    }
+
+    /// `[T, B, C]` → `[T, B, C]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let zero = Tensor::zeros([1, x.size()[1], self.hidden], (Kind::Float, x.device()));
+        let state = [zero.shallow_clone(), zero];
+        x.lstm(&state, &self.weights, true, 1, 0.0, false, false, false).0
+    }
+}
+
+/// Fully connected layer.
+pub struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// `path.weight` `[output, input]` and `path.bias`; Xavier-uniform and zero.
+    pub fn new(params: &mut Params, path: &str, input: i64, output: i64) -> Self {
+        Self {
+            weight: params.add(&format!("{path}.weight"), &[output, input], Init::XavierUniform),
+            bias: params.add(&format!("{path}.bias"), &[output], Init::Constant(0.0)),
+        }
+    }
+
+    /// `[N, input]` → `[N, output]`, in the numeric type of `x`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight.to_kind(x.kind()), Some(self.bias.to_kind(x.kind())))
+    }
+
+    /// As [`Linear::forward`] for an `x` `[N, R, C]` whose weight columns are channel-major (`c * R + r`): the small weight
+    /// is reordered instead of the large input.
+    pub fn forward_bins_first(&self, x: &Tensor) -> Tensor {
+        let (bins, channels) = (x.size()[1], x.size()[2]);
+        let weight = self.weight.to_kind(x.kind()).view([-1, channels, bins]).transpose(1, 2).reshape([-1, bins * channels]);
+        x.flatten(1, 2).linear(&weight, Some(self.bias.to_kind(x.kind())))
+    }
+}
+
+/// Linear layers with ReLU between them; layer `j` is `path.{2j}`.
+pub struct Mlp {
+    layers: Vec<Linear>,
+}
+
+impl Mlp {
+    /// Layers between consecutive `widths`.
+    pub fn new(params: &mut Params, path: &str, widths: &[i64]) -> Self {
+        let layer = |(j, pair): (usize, &[i64])| Linear::new(params, &format!("{path}.{}", 2 * j), pair[0], pair[1]);
+        Self { layers: widths.windows(2).enumerate().map(layer).collect() }
+    }
+
+    /// `[N, first]` → `[N, last]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.after_first(self.layers[0].forward(x))
+    }
+
+    /// As [`Mlp::forward`] for `[N, R, C]` input with channel-major weights.
+    pub fn forward_bins_first(&self, x: &Tensor) -> Tensor {
+        self.after_first(self.layers[0].forward_bins_first(x))
+    }
+
+    fn after_first(&self, mut x: Tensor) -> Tensor {
+        for layer in &self.layers[1..] {
+            x = layer.forward(&x.relu_());
+        }
+        x
+    }
+}

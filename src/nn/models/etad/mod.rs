@@ -1,0 +1,370 @@
+//! ETAD: efficient temporal action detection by LSTM-boosted aggregation, proposal sampling and a three-stage cascade.
+//!
+//! Source: Liu et al., "ETAD: Training Action Detection End to End on a Laptop" (CVPRW 2023); the authors' release, commit
+//! 33d2733. Parameter paths are the state-dict keys of its `base_detector`.
+//!
+//! # Deviations
+//! - Sizes are configurable; the published ones are the default of two presets.
+//! - Labels: the release is class-agnostic and multiplies external video scores. With `labels = "proposal-head"` a class
+//!   head on the last stage's RoI features (`class_head`) is trained jointly.
+//! - `sampling = "guided"`, `inference = "pyramid"` and per-channel standardisation exist for the laptop preset only.
+//! - The losses of a stage are differentiated before the next stage is computed (stages exchange only detached proposals,
+//!   so the gradients are the same and the memory is that of one stage).
+//! - Denominators of tIoU are kept above 1e-8, where the release divides 0 by 0 for a collapsed proposal.
+
+pub mod decode;
+pub mod labels;
+pub mod losses;
+pub mod proposals;
+pub mod task;
+
+use rayon::prelude::*;
+use tch::{Kind, Tensor};
+
+use self::losses::{Draws, StageTargets, StageThresholds};
+use self::proposals::Anchor;
+use crate::config::EtadConfig;
+use crate::nn::layers::basic::{Conv, ConvNormRelu, ConvShape, Lstm, Mlp};
+use crate::nn::layers::graft::Graft;
+use crate::nn::layers::roi_align::{Precision, RoiAlign};
+use crate::nn::optim::{Gradients, value};
+use crate::nn::params::Params;
+
+/// Temporal aggregation: `[B, C, T]` → `[B, hidden, T]`.
+struct Aggregation {
+    layer1: ConvNormRelu,
+    forward: Lstm,
+    backward: Lstm,
+    layer2_forward: ConvNormRelu,
+    layer2_backward: ConvNormRelu,
+    layer2_direct: ConvNormRelu,
+    layer3: ConvNormRelu,
+}
+
+impl Aggregation {
+    fn new(params: &mut Params, channels: i64, hidden: i64) -> Self {
+        let p = |name: &str| format!("temporal_enhance.{name}");
+        Self {
+            layer1: ConvNormRelu::new(params, &p("layer1"), channels, hidden, 3),
+            forward: Lstm::new(params, &p("mem_f"), hidden),
+            backward: Lstm::new(params, &p("mem_b"), hidden),
+            layer2_forward: ConvNormRelu::new(params, &p("layer2_f"), hidden, hidden / 2, 3),
+            layer2_backward: ConvNormRelu::new(params, &p("layer2_b"), hidden, hidden / 2, 3),
+            layer2_direct: ConvNormRelu::new(params, &p("layer2_d"), hidden, hidden, 3),
+            layer3: ConvNormRelu::new(params, &p("layer3"), 2 * hidden, hidden, 1),
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.layer1.forward(x);
+        let sequence = x.permute([2, 0, 1]).contiguous(); // [B, C, T] -> [T, B, C]
+        let forward = self.forward.forward(&sequence).permute([1, 2, 0]);
+        let backward = self.backward.forward(&sequence.flip([0])).flip([0]).permute([1, 2, 0]);
+        let parts = [self.layer2_forward.forward(&forward), self.layer2_direct.forward(&x), self.layer2_backward.forward(&backward)];
+        self.layer3.forward(&Tensor::cat(&parts, 1))
+    }
+}
+
+/// One stage of the cascade.
+struct Stage {
+    conv: Conv,
+    reduce: Conv,
+    ext: Mlp,
+    iou: Mlp,
+    boundary: Mlp,
+    centre_width: Mlp,
+    start: Mlp,
+    end: Mlp,
+}
+
+/// What a stage says of N proposals.
+struct StageOutput {
+    /// `[N, 2]`: classification and regression of the tIoU, in 0..1.
+    iou: Tensor,
+    /// `[N, 6]`: start, end, centre and width offsets, startness, endness.
+    reg: Tensor,
+    /// `[N, fc]`: the shared vector.
+    shared: Tensor,
+}
+
+impl Stage {
+    fn new(params: &mut Params, index: usize, config: &EtadConfig) -> Self {
+        let (h, c, r) = (config.hidden, config.roi_channels, config.roi_bins);
+        let (fc, inner) = (config.fc, config.fc_inner);
+        let p = |name: &str| format!("stage_pem.{index}.{name}");
+        let conv = |params: &mut Params, path: &str, output, groups| {
+            Conv::new(params, path, ConvShape { input: h, output, kernel: 3, groups, bias: true })
+        };
+        let side = [c * (r / 4), fc, inner, inner, inner, 1];
+        let head = [fc, inner, inner, inner, 2];
+        Self {
+            conv: conv(params, &format!("stage_conv.{index}.0"), h, 4),
+            reduce: conv(params, &p("reduce_dim_before.0"), c, 1),
+            ext: Mlp::new(params, &p("reduce_dim_ext"), &[c * r, fc]),
+            iou: Mlp::new(params, &p("iou_fc"), &head),
+            boundary: Mlp::new(params, &p("cls_se_fc"), &head),
+            centre_width: Mlp::new(params, &p("reg_cw_fc"), &head),
+            start: Mlp::new(params, &p("reg_s_fc"), &side),
+            end: Mlp::new(params, &p("reg_e_fc"), &side),
+        }
+    }
+
+    /// `[B, hidden, T]` → features the RoIs read, `[B, T, C]`.
+    fn features(&self, x: &Tensor) -> Tensor {
+        let refined = x + self.conv.forward(x).relu();
+        self.reduce.forward(&refined).relu().transpose(1, 2).contiguous()
+    }
+
+    /// RoI features `[N, R, C]` → outputs.
+    fn heads(&self, roi: &Tensor) -> StageOutput {
+        let quarter = roi.size()[1] / 4;
+        let float = |x: Tensor| x.to_kind(Kind::Float);
+        let shared = self.ext.forward_bins_first(roi).relu();
+        let iou = float(self.iou.forward(&shared)).sigmoid();
+        let boundary = float(self.boundary.forward(&shared)).sigmoid();
+        let centre_width = float(self.centre_width.forward(&shared)) / 2.0;
+        let start = float(self.start.forward_bins_first(&roi.narrow(1, 0, quarter)));
+        let end = float(self.end.forward_bins_first(&roi.narrow(1, roi.size()[1] - quarter, quarter)));
+        StageOutput { iou, reg: Tensor::cat(&[start, end, centre_width, boundary], 1), shared }
+    }
+}
+
+/// The network.
+pub struct Etad {
+    aggregation: Aggregation,
+    boundary: (Conv, Conv),
+    stages: Vec<Stage>,
+    class_head: Option<Mlp>,
+    config: EtadConfig,
+}
+
+/// A training batch on the model's device.
+pub struct Batch {
+    /// `[B, C, T]`.
+    pub x: Tensor,
+    /// Proposals of each input.
+    pub anchors: Vec<Vec<Anchor>>,
+    /// Startness `[B, T]`.
+    pub start: Tensor,
+    /// Endness `[B, T]`.
+    pub end: Tensor,
+    /// Matched instance of every proposal, `[N, 2]` in 0..1.
+    pub matched: Tensor,
+    /// Class of the matched instance, `[N]`; used by the class head.
+    pub classes: Tensor,
+    /// Draws per stage.
+    pub draws: Vec<Draws>,
+    /// Draws of the class head, `[N]`.
+    pub class_draw: Tensor,
+}
+
+/// Unweighted loss terms by name, and their weighted sum under `"cost"`.
+pub type Terms = Vec<(String, f64)>;
+
+/// One stage as seen from outside (parity).
+pub struct StageTrace {
+    /// Input proposals, `[N, 2]`.
+    pub anchors: Tensor,
+    /// `[N, 2]`.
+    pub iou: Tensor,
+    /// `[N, 6]`.
+    pub reg: Tensor,
+    /// Refined proposals, `[N, 2]`.
+    pub refined: Tensor,
+}
+
+/// What inference yields for a batch of inputs and the proposals of each.
+pub struct Inferred {
+    /// Startness `[B, T]`.
+    pub start: Tensor,
+    /// Endness `[B, T]`.
+    pub end: Tensor,
+    /// Mean refined proposal over the stages, `[N, 2]` in 0..1.
+    pub segments: Tensor,
+    /// Mean (classified, regressed) tIoU over the stages, `[N, 2]`.
+    pub iou: Tensor,
+    /// Class probabilities without background, `[N, classes]`, where there is a class head.
+    pub classes: Option<Tensor>,
+}
+
+impl Etad {
+    /// Weight of the class loss beside the published ones.
+    const CLASS_WEIGHT: f64 = 1.0;
+
+    /// Builds the network for inputs of `channels` values (a multiple of 4), with a class head where `classes` is given.
+    pub fn new(params: &mut Params, config: &EtadConfig, channels: i64, classes: Option<i64>) -> Self {
+        let h = config.hidden;
+        let tem = |params: &mut Params, path: &str, output, kernel, groups| {
+            Conv::new(params, path, ConvShape { input: h, output, kernel, groups, bias: true })
+        };
+        Self {
+            aggregation: Aggregation::new(params, channels, h),
+            boundary: (tem(params, "tem.0", h, 3, 4), tem(params, "tem.2", 2, 1, 1)),
+            stages: (0..config.stage_tiou.len()).map(|i| Stage::new(params, i, config)).collect(),
+            class_head: classes.map(|n| Mlp::new(params, "class_head", &[config.fc, config.fc, n + 1])),
+            config: config.clone(),
+        }
+    }
+
+    /// Startness and endness `[B, 2, T]` from the aggregated features.
+    fn boundaries(&self, x: &Tensor) -> Tensor {
+        self.boundary.1.forward(&self.boundary.0.forward(x).relu()).sigmoid()
+    }
+
+    fn align(&self, anchors: &[Vec<Anchor>], time: i64) -> RoiAlign {
+        let (cells, extension) = (time as f32, self.config.roi_extension as f32);
+        let extend = |&(s, e): &Anchor| {
+            let (s, e) = (s * cells, e * cells);
+            let length = e - s;
+            (s - extension * length, e + extension * length)
+        };
+        let boxes: Vec<Vec<(f32, f32)>> = anchors.par_iter().map(|a| a.iter().map(extend).collect()).collect();
+        RoiAlign::new(&boxes, time as usize, self.config.roi_bins as usize, false)
+    }
+
+    /// Computes the losses of a batch and adds their gradients. `inspect` sees every stage. Also returns the gradient of
+    /// `batch.x` when that requires one.
+    pub fn backward(
+        &self,
+        params: &Params,
+        batch: &Batch,
+        gradients: &mut Gradients,
+        mut inspect: impl FnMut(StageTrace),
+    ) -> (Terms, Option<Tensor>) {
+        let time = batch.x.size()[2];
+        let precision = if self.config.autocast { Precision::Bfloat16 } else { Precision::Float };
+        let x = self.aggregation.forward(&batch.x);
+        let boundaries = self.boundaries(&x);
+        let start = losses::balanced_cross_entropy(&batch.start, &boundaries.select(1, 0));
+        let end = losses::balanced_cross_entropy(&batch.end, &boundaries.select(1, 1));
+        let mut terms: Terms = vec![("tem_start".into(), value(&start)), ("tem_end".into(), value(&end))];
+        let mut cost = terms[0].1 + terms[1].1;
+        let mut trunk = start + end;
+        let mut anchors = batch.anchors.clone();
+        for (i, stage) in self.stages.iter().enumerate() {
+            let features = stage.features(&x);
+            let align = self.align(&anchors, time);
+            let graft = Graft::open(&features, |y| align.forward(y, precision));
+            let output = stage.heads(&graft.output);
+            let proposals = to_tensor(&anchors).to_device(batch.x.device());
+            let targets = stage_targets(batch, &proposals, &anchors, time);
+            let thresholds = StageThresholds { regress: self.config.stage_tiou[i], positive: self.config.positive_tiou };
+            let (mut total, values) = losses::stage(&output.iou, &output.reg, &targets, &batch.draws[i], thresholds);
+            terms.extend(losses::STAGE_TERMS.iter().zip(values).map(|(name, v)| (format!("s{i}.{name}"), v)));
+            if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
+                let logits = head.forward(&output.shared).to_kind(Kind::Float);
+                if let Some(loss) = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw) {
+                    terms.push(("class".into(), value(&loss)));
+                    total += loss * Self::CLASS_WEIGHT;
+                }
+            }
+            let stage_cost = value(&total);
+            terms.push((format!("s{i}"), stage_cost));
+            cost += stage_cost;
+            let leaf = gradients.add(params, &total, &[&graft.output]).pop().flatten();
+            if let Some(gradient) = leaf {
+                trunk += graft.close(tch::no_grad(|| align.backward(&gradient)));
+            }
+            let refined = refine(&proposals, &output.reg);
+            anchors = to_anchors(&refined, &anchors);
+            inspect(StageTrace { anchors: proposals, iou: output.iou.detach(), reg: output.reg.detach(), refined });
+        }
+        terms.push(("cost".into(), cost));
+        let leaves: Vec<&Tensor> = batch.x.requires_grad().then_some(&batch.x).into_iter().collect();
+        let of_x = gradients.add(params, &trunk, &leaves).pop().flatten();
+        (terms, of_x)
+    }
+
+    /// Refines and scores `anchors` of every input. `x` `[B, C, T]`; no gradients.
+    pub fn infer(&self, x: &Tensor, anchors: &[Vec<Anchor>]) -> Inferred {
+        let _guard = tch::no_grad_guard();
+        let time = x.size()[2];
+        let x = self.aggregation.forward(x);
+        let boundaries = self.boundaries(&x);
+        let mut current = anchors.to_vec();
+        let (mut segments, mut iou, mut classes) = (Vec::new(), Vec::new(), None);
+        for (i, stage) in self.stages.iter().enumerate() {
+            let roi = self.align(&current, time).forward(&stage.features(&x), Precision::Float);
+            let output = stage.heads(&roi);
+            let refined = refine(&to_tensor(&current).to_device(x.device()), &output.reg);
+            current = to_anchors(&refined, &current);
+            segments.push(refined);
+            iou.push(output.iou);
+            if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
+                let logits = head.forward(&output.shared);
+                classes = Some(logits.softmax(1, Kind::Float).narrow(1, 0, logits.size()[1] - 1));
+            }
+        }
+        let mean = |list: Vec<Tensor>| Tensor::stack(&list, 0).mean_dim(0, false, Kind::Float);
+        Inferred { start: boundaries.select(1, 0), end: boundaries.select(1, 1), segments: mean(segments), iou: mean(iou), classes }
+    }
+}
+
+fn to_tensor(anchors: &[Vec<Anchor>]) -> Tensor {
+    let flat: Vec<f32> = anchors.iter().flatten().flat_map(|&(s, e)| [s, e]).collect();
+    Tensor::from_slice(&flat).view([-1, 2])
+}
+
+/// The rows of `refined` `[N, 2]`, split into inputs as in `like`.
+fn to_anchors(refined: &Tensor, like: &[Vec<Anchor>]) -> Vec<Vec<Anchor>> {
+    let flat = Vec::<f32>::try_from(refined.reshape([-1])).expect("a float tensor");
+    let mut rows = flat.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    like.iter().map(|list| rows.by_ref().take(list.len()).collect()).collect()
+}
+
+/// The mean of two decodings: start and end offsets, centre and width offsets (detached).
+fn refine(anchors: &Tensor, reg: &Tensor) -> Tensor {
+    let _guard = tch::no_grad_guard();
+    let column = |x: &Tensor, j: i64| x.select(1, j);
+    let (s, e) = (column(anchors, 0), column(anchors, 1));
+    let (length, centre) = (&e - &s, (&s + &e) * 0.5);
+    let (r_start, r_end) = (column(reg, 0), column(reg, 1));
+    let length1 = &length + &length * (&r_end - &r_start);
+    let centre1 = &centre + &length * (&r_start + &r_end) * 0.5;
+    let centre2 = &centre + column(reg, 2) * &length;
+    let length2 = &length * column(reg, 3).exp();
+    let start = ((&centre1 - &length1 * 0.5) + (&centre2 - &length2 * 0.5)) * 0.5;
+    let end = ((centre1 + length1 * 0.5) + (centre2 + length2 * 0.5)) * 0.5;
+    Tensor::stack(&[start, end], 1)
+}
+
+/// Targets of a stage's input proposals (`proposals` `[N, 2]`, the same values as `anchors`).
+fn stage_targets(batch: &Batch, proposals: &Tensor, anchors: &[Vec<Anchor>], time: i64) -> StageTargets {
+    let _guard = tch::no_grad_guard();
+    let column = |x: &Tensor, j: i64| x.select(1, j);
+    let (s, e) = (column(proposals, 0), column(proposals, 1));
+    let (gs, ge) = (column(&batch.matched, 0), column(&batch.matched, 1));
+    let inter = (e.minimum(&ge) - s.maximum(&gs)).clamp_min(0.0);
+    let union = (&e - &s) + (&ge - &gs) - &inter;
+    let overlap = inter / union.clamp_min(1e-8);
+    let (length, wanted) = ((&e - &s).clamp_min(1e-6), (&ge - &gs).clamp_min(1e-6));
+    let (ds, de) = ((gs - &s) / &length, (ge - &e) / &length);
+    let centre = (&ds + &de) * 0.5;
+    let width = (wanted / length + 1e-6).log();
+    // Row of every proposal in the flattened [B * T] boundary curves.
+    let first_cell: Vec<i64> = anchors.iter().enumerate().flat_map(|(b, list)| std::iter::repeat_n(b as i64 * time, list.len())).collect();
+    let first_cell = Tensor::from_slice(&first_cell).to_device(proposals.device());
+    let gather = |curve: &Tensor, at: &Tensor| {
+        let cell = (at * time as f64).to_kind(Kind::Int64).clamp(0, time - 1) + &first_cell;
+        curve.reshape([-1]).index_select(0, &cell)
+    };
+    let (start, end) = (gather(&batch.start, &s), gather(&batch.end, &e));
+    StageTargets { overlap, offsets: [ds, de, centre, width], start, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::etad::Preset;
+    use tch::Device;
+
+    #[test]
+    fn the_published_network_has_the_published_number_of_parameters() {
+        let mut params = Params::new(0, Device::Cpu);
+        let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Activitynet), 512, None);
+        assert_eq!(params.count(), 10_343_450);
+        let mut params = Params::new(0, Device::Cpu);
+        let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Thumos14), 2048, None);
+        assert_eq!(params.count(), 8_279_066);
+    }
+}

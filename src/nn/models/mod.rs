@@ -1,0 +1,3 @@
+//! One detector per file or folder, parameter names as in the authors' releases.
+
+pub mod etad;

@@ -1,0 +1,289 @@
+//! The fixtures of ETAD.
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+use super::Check;
+use super::fixture::{Error, Fixture};
+use crate::config::EtadConfig;
+use crate::config::etad::{Optimiser, Preset};
+use crate::data::Features;
+use crate::data::windows::rescale;
+use crate::eval::nms;
+use crate::nn::layers::roi_align::{Precision, RoiAlign};
+use crate::nn::models::etad::labels::{boundary_curve, match_instances};
+use crate::nn::models::etad::losses::{self, Draws};
+use crate::nn::models::etad::proposals::{Anchor, Lattice};
+use crate::nn::models::etad::{Batch, Etad, decode};
+use crate::nn::optim::{Adam, AdamOptions, Gradients};
+use crate::nn::params::Params;
+
+const OUTPUT: f64 = 2e-5;
+const GRADIENT: f64 = 1e-4;
+
+/// Recomputes one fixture; `None` for one that needs an encoder.
+pub(super) fn check(folder: &Path, name: &str) -> Result<Option<Vec<Check>>, Error> {
+    let run: fn(&mut Fixture, &Path) -> Result<(), Error> = match name {
+        "detector_small" => detector,
+        "roi_align" => roi_align,
+        "labels" => labels,
+        "losses" => loss_functions,
+        "postprocess" => post_processing,
+        "train_steps" => train_steps,
+        _ => return Ok(None),
+    };
+    let mut fixture = Fixture::open(folder, name)?;
+    run(&mut fixture, folder)?;
+    Ok(Some(fixture.checks))
+}
+
+fn small_config() -> EtadConfig {
+    EtadConfig { window: 32, max_duration: 32, roi_bins: 8, ratio: 0.2, ..EtadConfig::preset(Preset::Activitynet) }
+}
+
+fn model(weights: &Fixture) -> Result<(Params, Etad), Error> {
+    let mut params = Params::new(0, Device::Cpu);
+    let etad = Etad::new(&mut params, &small_config(), 16, None);
+    params.assign("state of detector_small", weights.group("state."))?;
+    Ok((params, etad))
+}
+
+fn anchors(tensor: &Tensor) -> Vec<Vec<Anchor>> {
+    let per_input = tensor.size()[1] as usize;
+    let flat = Vec::<f32>::try_from(tensor.reshape([-1])).expect("a float array");
+    let pairs: Vec<Anchor> = flat.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    pairs.chunks_exact(per_input).map(<[Anchor]>::to_vec).collect()
+}
+
+/// A batch from arrays under `prefix`, whose keys differ a little between the fixtures.
+fn batch(f: &Fixture, x: &str, a: &str, gt: &str, noise: &str) -> Result<Batch, Error> {
+    let draws = (0..3).map(|s| {
+        let draw = |name: &str| f.get(&format!("{noise}noise.s{s}.{name}"));
+        Ok(Draws {
+            iou_class: draw("iou_cls")?,
+            iou_mid: draw("iou_mid")?,
+            iou_low: draw("iou_low")?,
+            start: draw("cls_start")?,
+            end: draw("cls_end")?,
+        })
+    });
+    let anchors = anchors(&f.get(a)?);
+    let n = anchors.iter().map(Vec::len).sum::<usize>() as i64;
+    Ok(Batch {
+        x: f.get(x)?.set_requires_grad(true),
+        anchors,
+        start: f.get(&format!("{gt}start"))?,
+        end: f.get(&format!("{gt}end"))?,
+        matched: f.get(&format!("{gt}bbox"))?.view([-1, 2]),
+        classes: Tensor::zeros([n], (Kind::Int64, Device::Cpu)),
+        draws: draws.collect::<Result<_, Error>>()?,
+        class_draw: Tensor::zeros([n], (Kind::Float, Device::Cpu)),
+    })
+}
+
+fn compare_terms(f: &mut Fixture, prefix: &str, terms: &[(String, f64)], tolerance: f64) -> Result<(), Error> {
+    for (name, value) in terms {
+        let key = format!("{prefix}loss.{name}");
+        if f.has(&key) {
+            f.compare(&key, &Tensor::from(*value), tolerance)?;
+        }
+    }
+    Ok(())
+}
+
+fn detector(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+    let (params, etad) = model(f)?;
+    let batch = batch(f, "input.x", "input.anchors", "gt.", "")?;
+    let mut gradients = Gradients::none(&params);
+    let mut traces = Vec::new();
+    let (terms, of_x) = etad.backward(&params, &batch, &mut gradients, |trace| traces.push(trace));
+    for (i, trace) in traces.iter().enumerate() {
+        f.compare(&format!("out.s{i}.anchors_in"), &trace.anchors, OUTPUT)?;
+        f.compare(&format!("out.s{i}.iou"), &trace.iou, OUTPUT)?;
+        f.compare(&format!("out.s{i}.reg"), &trace.reg, OUTPUT)?;
+        f.compare(&format!("out.s{i}.anchors_out"), &trace.refined, OUTPUT)?;
+    }
+    compare_terms(f, "", &terms, OUTPUT)?;
+    if let Some(gradient) = of_x {
+        f.compare("grad.input_x", &gradient, GRADIENT)?;
+    }
+    for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
+        let norm = gradient.as_ref().map_or(0.0, |g| g.norm().double_value(&[]));
+        f.compare_relative(&format!("gradnorm.{name}"), norm, GRADIENT)?;
+    }
+    let lattice = Lattice { time: 32, max_duration: 32 };
+    let all: Vec<Anchor> = lattice.valid().into_iter().map(|(d, t)| lattice.anchor(d, t)).collect();
+    let inferred = etad.infer(&f.get("input.x")?.narrow(0, 0, 1), &[all]);
+    f.compare("infer.anchors_mean", &inferred.segments, OUTPUT)?;
+    f.compare("infer.iou_mean", &inferred.iou, OUTPUT)?;
+    f.compare("infer.tem", &Tensor::stack(&[inferred.start, inferred.end], 1), OUTPUT)
+}
+
+fn roi_align(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+    for case in 0.. {
+        let key = |what: &str| format!("case{case}.{what}");
+        if !f.has(&key("feature")) {
+            break;
+        }
+        let feature = f.get(&key("feature"))?.transpose(1, 2).contiguous();
+        let rois = f.floats(&key("rois"))?;
+        let wanted = f.get(&key("out"))?;
+        let (time, bins) = (feature.size()[1] as usize, wanted.size()[2] as usize);
+        let mut boxes = vec![Vec::new(); feature.size()[0] as usize];
+        let mut order: Vec<Vec<i64>> = vec![Vec::new(); boxes.len()];
+        for (row, roi) in rois.chunks_exact(3).enumerate() {
+            boxes[roi[0] as usize].push((roi[1], roi[2]));
+            order[roi[0] as usize].push(row as i64);
+        }
+        let order = Tensor::from_slice(&order.concat());
+        // The manifest's fourth case is the only half-cell aligned one.
+        let align = RoiAlign::new(&boxes, time, bins, case == 3);
+        let restore = order.argsort(0, false);
+        let output = align.forward(&feature, Precision::Float).transpose(1, 2).index_select(0, &restore);
+        f.compare(&key("out"), &output, 1e-6)?;
+        let upstream = f.get(&key("grad_out"))?.index_select(0, &order).transpose(1, 2).contiguous();
+        f.compare(&key("grad_feature"), &align.backward(&upstream).transpose(1, 2), 5e-5)?;
+    }
+    for key in f.keys("resize.in_") {
+        let input = f.get(&key)?; // [C, T]
+        let (channels, time) = (input.size()[0] as usize, input.size()[1] as usize);
+        let data = Vec::try_from(input.transpose(0, 1).contiguous().reshape([-1])).expect("a float array");
+        let output = rescale(&Features { time, channels, data }, 128);
+        let output = Tensor::from_slice(&output.data).view([128, channels as i64]).transpose(0, 1);
+        f.compare(&key.replace("in_", "out128_"), &output, 1e-6)?;
+    }
+    Ok(())
+}
+
+fn labels(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+    for key in f.keys("") {
+        let Some(set) = key.strip_suffix(".anchors_map") else { continue };
+        let size = f.get(&key)?.size();
+        let lattice = Lattice { time: size[1] as usize, max_duration: size[0] as usize };
+        let (mut map, mut valid, mut grid) = (Vec::new(), Vec::new(), Vec::new());
+        let on_grid = lattice.grid(if set == "d64" { 0.06 } else { 0.06 });
+        for d in 0..lattice.max_duration {
+            for t in 0..lattice.time {
+                let inside = d + t < lattice.time;
+                let (s, e) = if inside { lattice.anchor(d, t) } else { (0.0, 0.0) };
+                map.extend([s, e]);
+                valid.push(f32::from(inside));
+                grid.push(f32::from(on_grid.contains(&(d, t))));
+            }
+        }
+        f.compare(&key, &Tensor::from_slice(&map), 0.0)?;
+        f.compare(&format!("{set}.valid_mask"), &Tensor::from_slice(&valid), 0.0)?;
+        f.compare(&format!("{set}.grid_mask"), &Tensor::from_slice(&grid), 0.0)?;
+        let all: Vec<Anchor> = lattice.valid().into_iter().map(|(d, t)| lattice.anchor(d, t)).collect();
+        for video in 0.. {
+            let key = |what: &str| format!("{set}.v{video}.{what}");
+            if !f.has(&key("duration")) {
+                break;
+            }
+            let duration = f.doubles(&key("duration"))?[0];
+            let segments = f.doubles(&key("segments_sec"))?;
+            let truth: Vec<(f64, f64)> =
+                segments.chunks_exact(2).map(|s| ((s[0] / duration).clamp(0.0, 1.0), (s[1] / duration).clamp(0.0, 1.0))).collect();
+            let start = boundary_curve(truth.iter().map(|t| t.0), lattice.time);
+            let end = boundary_curve(truth.iter().map(|t| t.1), lattice.time);
+            f.compare(&key("gt_start"), &Tensor::from_slice(&start), 1e-6)?;
+            f.compare(&key("gt_end"), &Tensor::from_slice(&end), 1e-6)?;
+            let matched = match_instances(&all, &truth).unwrap_or_default();
+            let boxes: Vec<f64> = matched.iter().flat_map(|&(i, _)| [truth[i].0, truth[i].1]).collect();
+            let overlap: Vec<f32> = matched.iter().map(|m| m.1).collect();
+            f.compare(&key("gt_bbox_all_valid"), &Tensor::from_slice(&boxes), 1e-6)?;
+            f.compare(&key("gt_iou_all_valid"), &Tensor::from_slice(&overlap), 1e-6)?;
+        }
+    }
+    Ok(())
+}
+
+fn loss_functions(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+    let mut compare = |f: &mut Fixture, key: String, leaf: &Tensor, loss: Option<Tensor>, grad: String| -> Result<(), Error> {
+        f.compare(&key, loss.as_ref().unwrap_or(&Tensor::from(0.0)), OUTPUT)?;
+        if let (Some(loss), true) = (loss, f.has(&grad)) {
+            f.compare(&grad, &Tensor::run_backward(&[loss], &[leaf], false, false)[0], OUTPUT)?;
+        }
+        Ok(())
+    };
+    for case in ["bal_typical", "bal_allneg", "bal_allpos"] {
+        let p = f.get(&format!("{case}.pred"))?.set_requires_grad(true);
+        let loss = losses::balanced_cross_entropy(&f.get(&format!("{case}.gt"))?, &p);
+        compare(f, format!("{case}.loss"), &p, Some(loss), format!("{case}.grad"))?;
+    }
+    for case in ["typical", "no_pos", "pos_majority", "no_mid"] {
+        let get = |what: &str| f.get(&format!("{case}.{what}"));
+        let leaf = |what: &str| Ok::<_, Error>(get(what)?.detach().copy().set_requires_grad(true));
+        let (gt, greg) = (get("gt")?, get("greg")?);
+        let (bce, mid, low) = (get("draw_bce")?, get("draw_mid")?, get("draw_low")?);
+        let (p, reg) = (leaf("pred")?, leaf("reg")?);
+        for key in f.keys(&format!("{case}.bce_sample_")).into_iter().chain(f.keys(&format!("{case}.smoothl1_"))) {
+            let Some(threshold) = key.rsplit('_').next().and_then(|t| t.parse::<f64>().ok()) else { continue };
+            let grad = format!("{key}.grad");
+            if key.contains("bce") {
+                let loss = losses::sampled_cross_entropy(&p, &gt, threshold, &bce);
+                compare(f, key, &p, Some(loss), grad)?;
+            } else {
+                let loss = losses::smooth_l1_above(&reg, &greg, &gt, threshold);
+                compare(f, key, &reg, loss, grad)?;
+            }
+        }
+        let loss = losses::sampled_square_error(&p, &gt, &mid, &low);
+        compare(f, format!("{case}.l2_sample"), &p, Some(loss), format!("{case}.l2_sample.grad"))?;
+    }
+    Ok(())
+}
+
+fn post_processing(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+    for key in f.keys("boundary.") {
+        let Some(case) = key.strip_suffix(".in") else { continue };
+        let mask: Vec<f32> = decode::boundary_mask(&f.floats(&key)?).into_iter().map(f32::from).collect();
+        f.compare(&format!("{case}.mask"), &Tensor::from_slice(&mask), 0.0)?;
+    }
+    for key in f.keys("nms.") {
+        let Some((case, sigma)) = key.split_once(".out_sigma") else { continue };
+        let rows = f.doubles(&format!("{case}.in"))?;
+        let candidates: Vec<nms::Candidate> = rows.chunks_exact(3).map(|r| nms::Candidate { start: r[0], end: r[1], score: r[2] }).collect();
+        let kept = nms::etad_soft_nms(&candidates, sigma.parse().expect("a number in the key"), 100);
+        let flat: Vec<f64> = kept.iter().flat_map(|(_, c)| [c.start, c.end, c.score]).collect();
+        f.compare(&key, &Tensor::from_slice(&flat), 1e-12)?;
+    }
+    let segments: Vec<(f32, f32)> = f.floats("video.pred_anchors")?.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    let iou: Vec<(f32, f32)> = f.floats("video.pred_iou")?.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    let kept = decode::class_agnostic(&segments, &iou, Some((&f.floats("video.pred_start")?, &f.floats("video.pred_end")?)), 0.35, 100);
+    let duration = f.doubles("video.duration")?[0];
+    let class_scores = f.doubles("video.cls_score")?;
+    let out = decode::with_video_scores(&kept, &class_scores, 2, duration);
+    f.compare("video.out_segment", &Tensor::from_slice(&out.iter().flat_map(|d| [d.segment.start, d.segment.end]).collect::<Vec<_>>()), 1e-9)?;
+    f.compare("video.out_score", &Tensor::from_slice(&out.iter().map(|d| d.score).collect::<Vec<_>>()), 1e-9)?;
+    f.compare("video.out_class", &Tensor::from_slice(&out.iter().map(|d| d.label as i64).collect::<Vec<_>>()), 0.0)
+}
+
+/// Adam amplifies the rounding of gradients near zero, so values after steps have wider tolerances (specification §13).
+fn train_steps(f: &mut Fixture, folder: &Path) -> Result<(), Error> {
+    let (params, etad) = model(&Fixture::open(folder, "detector_small")?)?;
+    let mut adam = Adam::new(&params, AdamOptions { rule: Optimiser::Adamw, weight_decay: 1e-4 });
+    for step in 0.. {
+        let prefix = format!("step{step}.");
+        if !f.has(&format!("{prefix}x")) {
+            break;
+        }
+        let batch = batch(f, &format!("{prefix}x"), &format!("{prefix}anchors"), &format!("{prefix}gt_"), &prefix)?;
+        let mut gradients = Gradients::none(&params);
+        let (terms, _) = etad.backward(&params, &batch, &mut gradients, |_| {});
+        compare_terms(f, &prefix, &terms, if step == 0 { OUTPUT } else { 3e-4 })?;
+        f.compare_relative(&format!("{prefix}gradnorm_total"), gradients.norm(), if step == 0 { GRADIENT } else { 2e-3 })?;
+        adam.step(&params, &gradients, 1e-3);
+        for (name, tensor) in params.entries() {
+            f.compare_relative(&format!("{prefix}paramnorm.{name}"), tensor.norm().double_value(&[]), 2.3e-3)?;
+        }
+    }
+    for (name, tensor) in params.entries() {
+        let key = format!("final.{name}");
+        if f.has(&key) {
+            f.compare(&key, tensor, 2.3e-3)?;
+        }
+    }
+    Ok(())
+}

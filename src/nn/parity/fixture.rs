@@ -1,0 +1,119 @@
+//! Reading fixture folders, and comparing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tch::{Kind, Tensor};
+
+use super::Check;
+use crate::base::fsio;
+use crate::nn::params;
+
+/// Why a fixture folder cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// File trouble.
+    #[error(transparent)]
+    File(#[from] fsio::Error),
+    /// The manifest is no JSON.
+    #[error("{} is not valid JSON: {source}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// An arrays file is unreadable.
+    #[error(transparent)]
+    Arrays(#[from] params::Error),
+    /// An array is missing.
+    #[error("{} has no array {key:?}; the fixture folder is incomplete or of another version", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The array.
+        key: String,
+    },
+    /// No model matches.
+    #[error("{}: the manifest matches no model of this version (known: etad)", folder.display())]
+    UnknownModel {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+pub(super) fn manifest(folder: &Path) -> Result<serde_json::Value, Error> {
+    let path = folder.join("manifest.json");
+    let text = fsio::read_text(&path)?;
+    serde_json::from_str(&text).map_err(|source| Error::Manifest { path, source })
+}
+
+/// The arrays of one file and the checks made on them so far.
+pub(super) struct Fixture {
+    name: String,
+    path: PathBuf,
+    arrays: BTreeMap<String, Tensor>,
+    pub(super) checks: Vec<Check>,
+}
+
+impl Fixture {
+    pub(super) fn open(folder: &Path, name: &str) -> Result<Self, Error> {
+        let path = folder.join(format!("{name}.safetensors"));
+        let arrays = params::read_tensors(&path)?.into_iter().collect();
+        Ok(Self { name: name.to_owned(), path, arrays, checks: Vec::new() })
+    }
+
+    pub(super) fn get(&self, key: &str) -> Result<Tensor, Error> {
+        let missing = || Error::Missing { path: self.path.clone(), key: key.to_owned() };
+        self.arrays.get(key).map(Tensor::shallow_clone).ok_or_else(missing)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.arrays.contains_key(key)
+    }
+
+    pub(super) fn floats(&self, key: &str) -> Result<Vec<f32>, Error> {
+        Ok(Vec::try_from(self.get(key)?.to_kind(Kind::Float).reshape([-1])).expect("a float array"))
+    }
+
+    pub(super) fn doubles(&self, key: &str) -> Result<Vec<f64>, Error> {
+        Ok(Vec::try_from(self.get(key)?.to_kind(Kind::Double).reshape([-1])).expect("a float array"))
+    }
+
+    pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
+        self.arrays.keys().filter(|k| k.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Names with their prefix removed.
+    pub(super) fn group(&self, prefix: &str) -> Vec<(String, Tensor)> {
+        self.arrays.iter().filter_map(|(k, t)| Some((k.strip_prefix(prefix)?.to_owned(), t.shallow_clone()))).collect()
+    }
+
+    /// Compares element by element; another number of elements is an infinite deviation.
+    pub(super) fn compare(&mut self, key: &str, got: &Tensor, tolerance: f64) -> Result<(), Error> {
+        let wanted = self.get(key)?.to_kind(Kind::Double).reshape([-1]);
+        let got = got.detach().to_kind(Kind::Double).reshape([-1]);
+        let deviation = if wanted.size() != got.size() {
+            f64::INFINITY
+        } else if wanted.numel() == 0 {
+            0.0
+        } else {
+            (wanted - got).abs().max().double_value(&[])
+        };
+        self.note(key, deviation, tolerance, false);
+        Ok(())
+    }
+
+    /// Compares one number, relative to the expected one.
+    pub(super) fn compare_relative(&mut self, key: &str, got: f64, tolerance: f64) -> Result<(), Error> {
+        let wanted = self.get(key)?.to_kind(Kind::Double).reshape([-1]).double_value(&[0]);
+        let deviation = if wanted == 0.0 { got.abs() } else { (got / wanted - 1.0).abs() };
+        self.note(key, deviation, tolerance, true);
+        Ok(())
+    }
+
+    pub(super) fn note(&mut self, key: &str, deviation: f64, tolerance: f64, relative: bool) {
+        let name = format!("{}/{key}", self.name);
+        self.checks.push(Check { name, deviation, tolerance, relative, passed: deviation <= tolerance });
+    }
+}
