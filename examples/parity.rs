@@ -1,6 +1,6 @@
 //! scratch
 fn main() {
-    etalon::nn::runtime::prepare(2);
+    etalon::nn::runtime::prepare(std::env::args().nth(2).map_or(2, |s| s.parse().unwrap()));
     let p = etalon::nn::parity::run(std::path::Path::new(&std::env::args().nth(1).unwrap())).unwrap();
     for c in &p.checks {
         if !c.passed { println!("{c:?}"); }

@@ -45,8 +45,10 @@ pub struct EtadConfig {
     pub sampling: ProposalSampling,
     /// Share of the valid proposals that is drawn for training.
     pub ratio: f64,
-    /// Passes over the training part at p = 100 %.
+    /// Passes over the sample under `budget = "epochs"`; checkpoints (and schedule steps) in a training either way.
     pub epochs: u32,
+    /// Updates under `budget = "steps"`.
+    pub steps: u64,
     /// Inputs per update.
     pub batch: usize,
     /// Optimiser.
@@ -61,8 +63,8 @@ pub struct EtadConfig {
     pub clip: f64,
     /// Matrix products of training in bfloat16.
     pub autocast: bool,
-    /// Every n-th valid proposal is scored at inference (1 = all).
-    pub inference_stride: usize,
+    /// Which proposals are scored at inference.
+    pub inference: Inference,
     /// Keep a proposal only if both ends lie on boundary peaks.
     pub boundary_filter: bool,
     /// Gaussian soft-NMS.
@@ -113,6 +115,17 @@ pub enum ProposalSampling {
     Guided,
 }
 
+/// Which proposals are scored at inference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inference {
+    /// Every valid one, as published.
+    All,
+    /// All durations at starts and lengths on a grid relative to the length (ours): several times fewer, and the cascade
+    /// refines the difference away.
+    Pyramid,
+}
+
 /// Optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,9 +172,9 @@ macro_rules! overrides {
 overrides! {
     temporal: Temporal, window: usize, max_duration: usize, stride: usize, jitter: bool, keep_share: f64, pool: usize,
     standardise: bool, hidden: i64, roi_channels: i64, roi_bins: i64, roi_extension: f64, fc: i64, fc_inner: i64,
-    stage_tiou: Vec<f64>, positive_tiou: f64, sampling: ProposalSampling, ratio: f64, epochs: u32, batch: usize,
+    stage_tiou: Vec<f64>, positive_tiou: f64, sampling: ProposalSampling, ratio: f64, epochs: u32, steps: u64, batch: usize,
     optimiser: Optimiser, lr: f64, weight_decay: f64, schedule: Schedule, clip: f64, autocast: bool,
-    inference_stride: usize, boundary_filter: bool, nms_sigma: f64, nms_keep: usize,
+    inference: Inference, boundary_filter: bool, nms_sigma: f64, nms_keep: usize,
 }
 
 impl EtadConfig {
@@ -189,6 +202,7 @@ impl EtadConfig {
             sampling: ProposalSampling::Random,
             ratio: 0.06,
             epochs: 6,
+            steps: 3600,
             batch: 16,
             optimiser: Optimiser::Adamw,
             lr: 1e-3,
@@ -196,7 +210,7 @@ impl EtadConfig {
             schedule: Schedule::Step,
             clip: 0.0,
             autocast: false,
-            inference_stride: 1,
+            inference: Inference::All,
             boundary_filter: true,
             nms_sigma: 0.35,
             nms_keep: 100,
@@ -209,6 +223,7 @@ impl EtadConfig {
                 roi_bins: 16,
                 ratio: 0.1,
                 epochs: 8,
+                steps: 1000,
                 optimiser: Optimiser::Adam,
                 lr: 1e-4,
                 clip: 1.0,
@@ -233,11 +248,12 @@ impl EtadConfig {
                 positive_tiou: 0.7,
                 sampling: ProposalSampling::Guided,
                 ratio: 0.01,
-                epochs: 25,
+                epochs: 20,
+                steps: 400,
                 batch: 8,
                 schedule: Schedule::Cosine,
                 clip: 5.0,
-                inference_stride: 4,
+                inference: Inference::Pyramid,
                 boundary_filter: false,
                 nms_sigma: 0.35,
                 nms_keep: 200,
@@ -263,7 +279,8 @@ impl EtadConfig {
         ask(self.epochs >= 1 && self.batch >= 1, "`epochs` and `batch` must be at least 1")?;
         ask(self.lr > 0.0 && self.lr.is_finite(), "`lr` must be a positive number")?;
         ask(self.weight_decay >= 0.0 && self.clip >= 0.0, "`weight_decay` and `clip` must not be negative")?;
-        ask(self.inference_stride >= 1 && self.nms_keep >= 1 && self.nms_sigma > 0.0, "`inference_stride`, `nms_keep` and `nms_sigma` must be positive")?;
+        ask(self.steps >= 1, "`steps` must be at least 1")?;
+        ask(self.nms_keep >= 1 && self.nms_sigma > 0.0, "`nms_keep` and `nms_sigma` must be positive")?;
         Ok(self)
     }
 }

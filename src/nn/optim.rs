@@ -87,6 +87,11 @@ impl Adam {
         Self { options, moments }
     }
 
+    /// Its settings.
+    pub fn options(&self) -> AdamOptions {
+        self.options
+    }
+
     /// One update. A parameter without a gradient keeps its value and its moments.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, lr: f64) {
         let _guard = tch::no_grad_guard();

@@ -15,7 +15,7 @@ use crate::nn::layers::roi_align::{Precision, RoiAlign};
 use crate::nn::models::etad::labels::{boundary_curve, match_instances};
 use crate::nn::models::etad::losses::{self, Draws};
 use crate::nn::models::etad::proposals::{Anchor, Lattice};
-use crate::nn::models::etad::{Batch, Etad, decode};
+use crate::nn::models::etad::{Batch, Etad, decode, overlap};
 use crate::nn::optim::{Adam, AdamOptions, Gradients};
 use crate::nn::params::Params;
 
@@ -162,7 +162,7 @@ fn labels(f: &mut Fixture, _: &Path) -> Result<(), Error> {
         let size = f.get(&key)?.size();
         let lattice = Lattice { time: size[1] as usize, max_duration: size[0] as usize };
         let (mut map, mut valid, mut grid) = (Vec::new(), Vec::new(), Vec::new());
-        let on_grid = lattice.grid(if set == "d64" { 0.06 } else { 0.06 });
+        let on_grid = lattice.grid(0.06);
         for d in 0..lattice.max_duration {
             for t in 0..lattice.time {
                 let inside = d + t < lattice.time;
@@ -190,10 +190,11 @@ fn labels(f: &mut Fixture, _: &Path) -> Result<(), Error> {
             f.compare(&key("gt_start"), &Tensor::from_slice(&start), 1e-6)?;
             f.compare(&key("gt_end"), &Tensor::from_slice(&end), 1e-6)?;
             let matched = match_instances(&all, &truth).unwrap_or_default();
-            let boxes: Vec<f64> = matched.iter().flat_map(|&(i, _)| [truth[i].0, truth[i].1]).collect();
-            let overlap: Vec<f32> = matched.iter().map(|m| m.1).collect();
-            f.compare(&key("gt_bbox_all_valid"), &Tensor::from_slice(&boxes), 1e-6)?;
-            f.compare(&key("gt_iou_all_valid"), &Tensor::from_slice(&overlap), 1e-6)?;
+            let boxes: Vec<f32> = matched.iter().flat_map(|&i| [truth[i].0 as f32, truth[i].1 as f32]).collect();
+            let boxes = Tensor::from_slice(&boxes).view([-1, 2]);
+            let proposals: Vec<f32> = all.iter().flat_map(|&(s, e)| [s, e]).collect();
+            f.compare(&key("gt_bbox_all_valid"), &boxes, 1e-6)?;
+            f.compare(&key("gt_iou_all_valid"), &overlap(&Tensor::from_slice(&proposals).view([-1, 2]), &boxes), 1e-6)?;
         }
     }
     Ok(())

@@ -13,9 +13,9 @@ pub fn boundary_curve(boundaries: impl Iterator<Item = f64> + Clone, time: usize
     (0..time).map(|j| boundaries.clone().map(|g| share(j, g)).fold(0.0, f64::max) as f32).collect()
 }
 
-/// Index of the instance with the largest tIoU with each proposal (the first on ties, as `argmax` has it), and that tIoU.
-/// An input without instances yields `None`.
-pub fn match_instances(anchors: &[Anchor], truth: &[(f64, f64)]) -> Option<Vec<(usize, f32)>> {
+/// Index of the instance with the largest tIoU with each proposal, the first on ties, as `argmax` has it. The tIoU itself
+/// is recomputed for every stage. An input without instances yields `None`.
+pub fn match_instances(anchors: &[Anchor], truth: &[(f64, f64)]) -> Option<Vec<usize>> {
     if truth.is_empty() {
         return None;
     }
@@ -25,12 +25,13 @@ pub fn match_instances(anchors: &[Anchor], truth: &[(f64, f64)]) -> Option<Vec<(
         let mut best = (0, f64::NEG_INFINITY);
         for (index, &(gs, ge)) in truth.iter().enumerate() {
             let inter = (end.min(ge) - start.max(gs)).max(0.0);
-            let overlap = inter / (length - inter + ge - gs + 1e-6);
+            // The order of operations decides ties as the release decides them.
+            let overlap = inter / (length - inter + (ge - gs) + 1e-6);
             if overlap > best.1 {
                 best = (index, overlap);
             }
         }
-        (best.0, best.1 as f32)
+        best.0
     };
     Some(anchors.iter().map(best).collect())
 }

@@ -328,15 +328,21 @@ fn refine(anchors: &Tensor, reg: &Tensor) -> Tensor {
     Tensor::stack(&[start, end], 1)
 }
 
+/// Row-wise tIoU of two lists of segments `[N, 2]`.
+pub fn overlap(a: &Tensor, b: &Tensor) -> Tensor {
+    let column = |x: &Tensor, j: i64| x.select(1, j);
+    let inter = (column(a, 1).minimum(&column(b, 1)) - column(a, 0).maximum(&column(b, 0))).clamp_min(0.0);
+    let union = (column(a, 1) - column(a, 0)) + (column(b, 1) - column(b, 0)) - &inter;
+    inter / union.clamp_min(1e-8)
+}
+
 /// Targets of a stage's input proposals (`proposals` `[N, 2]`, the same values as `anchors`).
 fn stage_targets(batch: &Batch, proposals: &Tensor, anchors: &[Vec<Anchor>], time: i64) -> StageTargets {
     let _guard = tch::no_grad_guard();
     let column = |x: &Tensor, j: i64| x.select(1, j);
     let (s, e) = (column(proposals, 0), column(proposals, 1));
     let (gs, ge) = (column(&batch.matched, 0), column(&batch.matched, 1));
-    let inter = (e.minimum(&ge) - s.maximum(&gs)).clamp_min(0.0);
-    let union = (&e - &s) + (&ge - &gs) - &inter;
-    let overlap = inter / union.clamp_min(1e-8);
+    let overlap = overlap(proposals, &batch.matched);
     let (length, wanted) = ((&e - &s).clamp_min(1e-6), (&ge - &gs).clamp_min(1e-6));
     let (ds, de) = ((gs - &s) / &length, (ge - &e) / &length);
     let centre = (&ds + &de) * 0.5;

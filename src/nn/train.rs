@@ -1,0 +1,174 @@
+//! The one native training loop: prefetched batches, one update each, a checkpoint per epoch, resumed to the same result.
+
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use tch::Tensor;
+
+use super::optim::{Adam, AdamOptions, Gradients, learning_rate};
+use super::params::{self, Params};
+use crate::config::etad::Schedule;
+use crate::data::features;
+use crate::event::{Event, Observer};
+
+/// A model that can be trained.
+pub trait Model {
+    /// What one update needs, prepared on the loader's thread (plain numbers, no tensors).
+    type Batch: Send;
+
+    /// Trainable parameters.
+    fn params(&self) -> &Params;
+
+    /// Losses of a batch by name, and the total under `"cost"`; adds the gradients.
+    fn backward(&self, batch: Self::Batch, gradients: &mut Gradients) -> Vec<(String, f64)>;
+}
+
+/// How a training goes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Updates.
+    pub total: u64,
+    /// Updates between checkpoints.
+    pub checkpoint_every: u64,
+    /// Passes, for the step schedule.
+    pub epochs: u32,
+    /// Base learning rate.
+    pub lr: f64,
+    /// Schedule.
+    pub schedule: Schedule,
+    /// Largest gradient norm; 0 = no clipping.
+    pub clip: f64,
+    /// Optimiser.
+    pub adam: AdamOptions,
+}
+
+/// Why a training stopped early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A feature file is bad.
+    #[error(transparent)]
+    Features(#[from] features::Error),
+    /// A checkpoint cannot be written.
+    #[error(transparent)]
+    Params(#[from] params::Error),
+    /// A loss is no number.
+    #[error("training diverged at update {step}: loss term `{term}` is {value}; lower `lr` or set `clip`")]
+    Diverged {
+        /// Update, from 1.
+        step: u64,
+        /// Term.
+        term: String,
+        /// NaN or infinity.
+        value: f64,
+    },
+    /// The sample has nothing to learn from.
+    #[error("none of the {0} training videos of this cell has an annotated instance inside a window; raise the fraction or lower `keep_share`")]
+    NoInstance(usize),
+}
+
+const DEPTH: usize = 4;
+const STEP_KEY: &str = "step";
+const REPORT_EVERY: Duration = Duration::from_millis(300);
+
+/// Trains; `batches(first)` yields the batches from update `first` (counted from 0) on, without end. Returns the mean cost
+/// since the last checkpoint.
+///
+/// # Errors
+/// Bad features, a diverged loss, a full disk.
+pub fn train<M: Model, B>(
+    model: &M,
+    plan: &Plan,
+    batches: impl FnOnce(u64) -> B + Send,
+    checkpoint: &Path,
+    observer: &mut dyn Observer,
+) -> Result<f64, Error>
+where
+    B: Iterator<Item = Result<M::Batch, features::Error>>,
+{
+    let mut adam = Adam::new(model.params(), plan.adam);
+    let first = resume(model.params(), &mut adam, checkpoint, observer);
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(DEPTH);
+        scope.spawn(move || {
+            for batch in batches(first).take((plan.total - first) as usize) {
+                let stop = batch.is_err();
+                if sender.send(batch).is_err() || stop {
+                    return;
+                }
+            }
+        });
+        let (mut sum, mut count, mut last) = (0.0, 0u32, f64::NAN);
+        let mut reported = Instant::now();
+        let mut step = first;
+        for batch in &receiver {
+            let mut gradients = Gradients::none(model.params());
+            let terms = model.backward(batch?, &mut gradients);
+            if let Some((term, value)) = terms.iter().find(|(_, v)| !v.is_finite()) {
+                return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
+            }
+            if plan.clip > 0.0 {
+                let norm = gradients.clip(plan.clip);
+                if !norm.is_finite() {
+                    return Err(Error::Diverged { step: step + 1, term: "gradient norm".into(), value: norm });
+                }
+            }
+            adam.step(model.params(), &gradients, learning_rate(plan.lr, plan.schedule, step, plan.total, plan.epochs));
+            step += 1;
+            sum += terms.last().map_or(0.0, |(_, cost)| *cost);
+            count += 1;
+            let mean = sum / f64::from(count);
+            if reported.elapsed() >= REPORT_EVERY || step == plan.total {
+                observer.observe(&Event::Progress { done: step, total: plan.total, loss: Some(mean) });
+                reported = Instant::now();
+            }
+            if step % plan.checkpoint_every == 0 || step == plan.total {
+                last = mean;
+                (sum, count) = (0.0, 0);
+                if step < plan.total {
+                    save(model.params(), &adam, step, checkpoint)?;
+                }
+            }
+        }
+        Ok(last)
+    })
+}
+
+fn save(params: &Params, adam: &Adam, step: u64, path: &Path) -> Result<(), Error> {
+    let mut tensors = adam.state(params);
+    tensors.extend(params.entries().iter().map(|(name, t)| (format!("param.{name}"), t.shallow_clone())));
+    tensors.push((STEP_KEY.into(), Tensor::from_slice(&[step as i64])));
+    Ok(params::save_tensors(path, tensors.iter().map(|(n, t)| (n.as_str(), t)))?)
+}
+
+/// Takes over a checkpoint; returns the update to go on from. An unusable one is reported and left aside.
+fn resume(params: &Params, adam: &mut Adam, path: &Path, observer: &mut dyn Observer) -> u64 {
+    if !path.exists() {
+        return 0;
+    }
+    match read_checkpoint(params, adam, path) {
+        Ok(step) => {
+            observer.observe(&Event::Note { text: format!("resumed after {step} updates") });
+            step
+        }
+        Err(error) => {
+            observer.observe(&Event::Note { text: format!("checkpoint left aside: {error}") });
+            0
+        }
+    }
+}
+
+fn read_checkpoint(params: &Params, adam: &mut Adam, path: &Path) -> Result<u64, params::Error> {
+    let tensors = params::read_tensors(path)?;
+    let unreadable = |reason: &str| params::Error::Unreadable { path: path.display().to_string(), reason: reason.to_owned() };
+    let step = tensors.iter().find(|(n, _)| n == STEP_KEY).ok_or_else(|| unreadable("it has no update count"))?.1.int64_value(&[0]);
+    let weights = tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix("param.")?.to_owned(), t.shallow_clone()))).collect();
+    // Moments first: they change nothing that a fresh start would read.
+    let mut restored = Adam::new(params, adam.options());
+    if !restored.restore(params, &tensors) {
+        return Err(unreadable("optimiser moments are missing"));
+    }
+    params.assign(&path.display().to_string(), weights)?;
+    *adam = restored;
+    Ok(step as u64)
+}
