@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::base::fsio;
+use crate::{data, eval};
+
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -30,8 +33,18 @@ pub enum Exit {
 impl Exit {
     /// The code for an error, from the first cause in the chain that says what kind it is.
     pub fn of(error: &anyhow::Error) -> Self {
-        let _ = error;
-        Self::Unexpected
+        error.chain().find_map(Self::of_cause).unwrap_or(Self::Unexpected)
+    }
+
+    /// A line per error type of the library; `None` where a deeper cause decides.
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if cause.is::<eval::Error>() || cause.is::<data::features::Error>() {
+            return Some(Self::BadInput);
+        }
+        // Verbs read what the user names; they write into the store or next to it.
+        cause
+            .downcast_ref::<fsio::Error>()
+            .map(|error| if error.operation == "read" { Self::BadInput } else { Self::Store })
     }
 }
 
