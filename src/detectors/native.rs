@@ -1,1 +1,125 @@
-//! (being written)
+//! The bridge from jobs to the native networks.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Detector, Error, Job, Trained};
+use crate::base::fsio;
+use crate::config::experiment::{Labels as LabelSource, VideoScores};
+use crate::config::{EtadConfig, ModelConfig};
+use crate::eval::Detections;
+use crate::event::Observer;
+use crate::nn::models::etad::task::{Labels, Task};
+use crate::nn::{params, runtime, train};
+use crate::protocol::settings::Budget;
+
+/// File of the trained weights inside the attempt's folder.
+const WEIGHTS: &str = "model.safetensors";
+const CHECKPOINT: &str = "checkpoint/state.safetensors";
+
+/// ETAD with these settings.
+pub fn build(config: &ModelConfig, etad: &EtadConfig) -> Box<dyn Detector> {
+    Box::new(NativeEtad { config: etad.clone(), labels: config.labels, scores: config.video_scores.clone() })
+}
+
+struct NativeEtad {
+    config: EtadConfig,
+    labels: LabelSource,
+    scores: Option<VideoScores>,
+}
+
+impl NativeEtad {
+    fn task<'a>(&self, job: &Job<'a>) -> Result<Task<'a>, Error> {
+        let device = runtime::device(job.device).map_err(Error::Model)?;
+        let labels = match (&self.labels, &self.scores) {
+            (LabelSource::External, Some(scores)) => {
+                Labels::External { scores: read_video_scores(scores, &job.dataset.classes)?, top: scores.top }
+            }
+            _ => Labels::Head(job.dataset.classes.len()),
+        };
+        Ok(Task::new(&self.config, job.dataset, job.features, labels, job.seed, device))
+    }
+}
+
+impl Detector for NativeEtad {
+    fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
+        runtime::prepare(job.threads);
+        guarded(|| {
+            let mut task = self.task(job)?;
+            let fixed_steps = job.budget == Budget::Steps;
+            let outcome = task.train(job.train, job.seed, fixed_steps, &job.dir.join(CHECKPOINT), observer)?;
+            let artifact = job.dir.join(WEIGHTS);
+            task.save(&artifact)?;
+            let mut notes = outcome.notes;
+            if let Some(scores) = self.scores.as_ref().filter(|_| self.labels == LabelSource::External) {
+                notes.push(format!(
+                    "class labels come from video-level scores in {}: if their classifier saw more data than this sample, the score leaks it",
+                    scores.path.display()
+                ));
+            }
+            Ok(Trained {
+                artifact,
+                steps: outcome.steps,
+                epochs: outcome.epochs,
+                parameters: Some(task.parameter_count()),
+                final_loss: Some(outcome.final_loss).filter(|l| l.is_finite()),
+                notes,
+            })
+        })
+    }
+
+    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detections, Error> {
+        runtime::prepare(job.threads);
+        guarded(|| {
+            let mut task = self.task(job)?;
+            task.load(&trained.artifact)?;
+            Ok(task.detect(videos, observer)?)
+        })
+    }
+}
+
+/// libtorch reports failures (out of memory above all) by unwinding through tch; the cell shall fail with the message.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        let text = text.unwrap_or_else(|| "no message".into());
+        // libtorch appends its own stack; the first line says what happened.
+        Err(Error::Model(format!("libtorch failed: {}", text.lines().next().unwrap_or_default())))
+    })
+}
+
+/// Reads `{ "video": { "class": score } }` into one list per video in class order; a class without a score has 0.
+fn read_video_scores(scores: &VideoScores, classes: &[String]) -> Result<BTreeMap<String, Vec<f64>>, Error> {
+    let path = scores.path.display();
+    let text = fsio::read_text(&scores.path)?;
+    let table: BTreeMap<String, BTreeMap<String, f64>> = serde_json::from_str(&text)
+        .map_err(|e| Error::Model(format!("video-level scores {path} are not of the form {{video: {{class: score}}}}: {e}")))?;
+    let mut by_video = BTreeMap::new();
+    for (video, given) in table {
+        if let Some(unknown) = given.keys().find(|c| !classes.contains(c)) {
+            return Err(Error::Model(format!("video-level scores {path}: video {video:?} has the unknown class {unknown:?}; use the names of the annotations")));
+        }
+        by_video.insert(video, classes.iter().map(|c| given.get(c).copied().unwrap_or(0.0)).collect());
+    }
+    Ok(by_video)
+}
+
+impl From<params::Error> for Error {
+    fn from(error: params::Error) -> Self {
+        match error {
+            params::Error::File(e) => Self::File(e),
+            other => Self::Model(other.to_string()),
+        }
+    }
+}
+
+impl From<train::Error> for Error {
+    fn from(error: train::Error) -> Self {
+        match error {
+            train::Error::Features(e) => Self::Features(e),
+            train::Error::Params(e) => e.into(),
+            train::Error::Diverged { step, term, value } => Self::Diverged { step, term, value },
+            nothing @ train::Error::NoInstance(_) => Self::Model(nothing.to_string()),
+        }
+    }
+}

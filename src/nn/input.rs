@@ -86,6 +86,11 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
+    /// Applies a stored standardisation.
+    pub fn set_standard(&mut self, standard: Standard) {
+        self.standard = Some(standard);
+    }
+
     /// The standardisation in force.
     pub fn standard(&self) -> Option<&Standard> {
         self.standard.as_ref()

@@ -8,9 +8,9 @@ use super::Check;
 use super::fixture::{Error, Fixture};
 use crate::config::EtadConfig;
 use crate::config::etad::{Optimiser, Preset};
-use crate::data::Features;
 use crate::data::windows::rescale;
-use crate::eval::nms;
+use crate::data::{Features, Segment};
+use crate::eval::{Detection, nms};
 use crate::nn::layers::roi_align::{Precision, RoiAlign};
 use crate::nn::models::etad::labels::{boundary_curve, match_instances};
 use crate::nn::models::etad::losses::{self, Draws};
@@ -245,17 +245,23 @@ fn post_processing(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     for key in f.keys("nms.") {
         let Some((case, sigma)) = key.split_once(".out_sigma") else { continue };
         let rows = f.doubles(&format!("{case}.in"))?;
-        let candidates: Vec<nms::Candidate> = rows.chunks_exact(3).map(|r| nms::Candidate { start: r[0], end: r[1], score: r[2] }).collect();
-        let kept = nms::etad_soft_nms(&candidates, sigma.parse().expect("a number in the key"), 100);
-        let flat: Vec<f64> = kept.iter().flat_map(|(_, c)| [c.start, c.end, c.score]).collect();
+        let candidate = |r: &[f64]| Detection { segment: Segment { start: r[0], end: r[1] }, label: 0, score: r[2] };
+        let candidates: Vec<Detection> = rows.chunks_exact(3).map(candidate).collect();
+        let kept = nms::soft_nms(&candidates, sigma.parse().expect("a number in the key"), 100);
+        let flat: Vec<f64> = kept.iter().flat_map(|c| [c.segment.start, c.segment.end, c.score]).collect();
         f.compare(&key, &Tensor::from_slice(&flat), 1e-12)?;
     }
-    let segments: Vec<(f32, f32)> = f.floats("video.pred_anchors")?.chunks_exact(2).map(|p| (p[0], p[1])).collect();
-    let iou: Vec<(f32, f32)> = f.floats("video.pred_iou")?.chunks_exact(2).map(|p| (p[0], p[1])).collect();
-    let kept = decode::class_agnostic(&segments, &iou, Some((&f.floats("video.pred_start")?, &f.floats("video.pred_end")?)), 0.35, 100);
+    let pairs = |flat: Vec<f32>| flat.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    let scored = decode::Scored {
+        segments: pairs(f.floats("video.pred_anchors")?),
+        iou: pairs(f.floats("video.pred_iou")?),
+        boundaries: (f.floats("video.pred_start")?, f.floats("video.pred_end")?),
+        classes: None,
+    };
     let duration = f.doubles("video.duration")?[0];
     let class_scores = f.doubles("video.cls_score")?;
-    let out = decode::with_video_scores(&kept, &class_scores, 2, duration);
+    let mut out = decode::with_video_scores(&scored.class_agnostic(true, 0.35, 100), &class_scores, 2);
+    decode::to_seconds(&mut out, 0.0, duration, duration);
     f.compare("video.out_segment", &Tensor::from_slice(&out.iter().flat_map(|d| [d.segment.start, d.segment.end]).collect::<Vec<_>>()), 1e-9)?;
     f.compare("video.out_score", &Tensor::from_slice(&out.iter().map(|d| d.score).collect::<Vec<_>>()), 1e-9)?;
     f.compare("video.out_class", &Tensor::from_slice(&out.iter().map(|d| d.label as i64).collect::<Vec<_>>()), 0.0)
