@@ -38,7 +38,7 @@ pub enum Outside {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be opened.
-    #[error("cannot read the annotations; check `dataset.annotations`")]
+    #[error("{0}; check the path of the annotations (`dataset.annotations`)")]
     File(#[from] fsio::Error),
     /// The text is no JSON of the expected form.
     #[error("{} is not a usable annotation file at line {line}, column {column}: {problem}", path.display())]
