@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::run::Fault;
+
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -30,8 +32,21 @@ pub enum Exit {
 impl Exit {
     /// The code for an error, from the first cause in the chain that says what kind it is.
     pub fn of(error: &anyhow::Error) -> Self {
-        let _ = error;
-        Self::Unexpected
+        error.chain().find_map(Self::of_cause).unwrap_or(Self::Unexpected)
+    }
+
+    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        if let Some(error) = cause.downcast_ref::<crate::run::Error>() {
+            return match error.fault() {
+                Fault::Input => Some(Self::BadInput),
+                Fault::Store => Some(Self::Store),
+                Fault::Other => None,
+            };
+        }
+        if cause.is::<crate::config::Error>() {
+            return Some(Self::BadInput);
+        }
+        cause.is::<crate::store::Error>().then_some(Self::Store)
     }
 }
 

@@ -43,6 +43,17 @@ impl Ui {
     }
 }
 
+/// An empty table for people: no lines, the first column to the left, numbers to the right.
+pub fn table(header: &[&str]) -> comfy_table::Table {
+    use comfy_table::{CellAlignment, Table, presets};
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// The error and its causes on standard error, one paragraph.
 pub fn report_error(error: &anyhow::Error) {
     let mut text = format!("error: {error}");

@@ -117,6 +117,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "`try_wait` reaps it")]
     fn a_finished_child_is_reaped_with_its_cost() {
         let child = std::process::Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
         let ended = loop {
