@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::etad::EtadConfig;
 use crate::base::Span;
+use crate::data::{FeaturesConfig, Outside, SyntheticConfig};
 use crate::protocol::ProtocolConfig;
 
 /// A whole experiment. `etalon plan --resolved` prints it with every default filled in.
@@ -43,12 +44,15 @@ pub struct DatasetConfig {
     /// Annotation JSON (environment variables as `${NAME}` or `${NAME:-default}`; relative to the experiment file).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<PathBuf>,
+    /// Instances outside their video: `"refuse"` the file (default) or `"drop"` and note them.
+    #[serde(default)]
+    pub outside: Outside,
     /// Feature files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<FeaturesConfig>,
     /// The built-in corpus (`format = "synthetic"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub synthetic: Option<crate::data::synthetic::SyntheticConfig>,
+    pub synthetic: Option<SyntheticConfig>,
 }
 
 /// Form of the annotations.
@@ -57,34 +61,10 @@ pub struct DatasetConfig {
 pub enum Format {
     /// ActivityNet / OpenTAD: `database` → subset, duration, annotations.
     Activitynet,
-    /// TadTR's form of THUMOS14.
+    /// TadTR's form of THUMOS14: the same with a `classes` list and subsets `val` and `test`.
     Tadtr,
     /// The built-in corpus: nothing to download.
     Synthetic,
-}
-
-/// Where feature files are and what they hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeaturesConfig {
-    /// Folder with one file per video.
-    pub path: PathBuf,
-    /// File form.
-    pub kind: crate::data::features::Kind,
-    /// Values per snippet.
-    pub dim: usize,
-    /// Frames (of the annotations' `fps`) between consecutive snippets; or give `rate`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stride: Option<f64>,
-    /// Snippets per second, instead of `stride`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<f64>,
-    /// `"time-channels"` (default) or `"channels-time"`.
-    #[serde(default)]
-    pub layout: crate::data::features::Layout,
-    /// Before the video identifier in the file name, such as `"v_"`.
-    #[serde(default)]
-    pub prefix: String,
 }
 
 /// One `[model.NAME]` table.
@@ -184,7 +164,10 @@ impl EvaluateConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { tiou: Self::default_tiou(), rules: crate::eval::Rules::default() }
+        Self {
+            tiou: Self::default_tiou(),
+            rules: crate::eval::Rules::default(),
+        }
     }
 }
 
@@ -217,7 +200,10 @@ impl TargetsConfig {
 
 impl Default for TargetsConfig {
     fn default() -> Self {
-        Self { sizes: Self::default_sizes(), map: Vec::new() }
+        Self {
+            sizes: Self::default_sizes(),
+            map: Vec::new(),
+        }
     }
 }
 
@@ -254,6 +240,9 @@ impl CellLimits {
 
 impl Default for CellLimits {
     fn default() -> Self {
-        Self { time: Self::default_time(), attempts: Self::default_attempts() }
+        Self {
+            time: Self::default_time(),
+            attempts: Self::default_attempts(),
+        }
     }
 }

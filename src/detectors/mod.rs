@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ModelConfig;
+use crate::config::{Arch, ModelConfig};
 use crate::data::{Dataset, FeatureSource};
 use crate::eval::Detections;
 use crate::event::Observer;
@@ -100,6 +100,11 @@ pub enum Error {
 /// # Errors
 /// The model needs a backend that this build does not have.
 pub fn build(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
-    let _ = config;
-    todo!("written with prior.rs and native.rs")
+    match &config.arch {
+        Arch::Prior(prior) => Ok(Box::new(prior::Prior::new(prior))),
+        #[cfg(feature = "torch")]
+        Arch::Etad(etad) => Ok(native::build(config, etad)),
+        #[cfg(not(feature = "torch"))]
+        Arch::Etad(_) => Err(Error::NoTorch("etad".into())),
+    }
 }

@@ -59,11 +59,18 @@ impl Cell {
     /// A cell of `model` with its key computed.
     pub fn new(model: &str, spec: CellSpec) -> Self {
         let key = CellKey(Digest::of_json(&spec));
-        Self { model: model.to_owned(), spec, key }
+        Self {
+            model: model.to_owned(),
+            spec,
+            key,
+        }
     }
 }
 
 impl CellSpec {
+    /// The current version of what a key means; another one gives other keys.
+    pub const SCHEMA: u32 = 1;
+
     /// The protocol settings without the axes of the grid, as hashed.
     pub fn protocol_part(settings: &ProtocolConfig) -> serde_json::Value {
         let mut value = serde_json::to_value(settings).expect("settings serialise");

@@ -1,6 +1,10 @@
 //! The `[protocol]` table of an experiment.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::base::Percent;
 
@@ -32,19 +36,69 @@ fn default_pool() -> Vec<String> {
     vec!["training".into(), "validation".into()]
 }
 
-/// What is split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", untagged)]
+/// What is split: `"official"`, or `{ test = 0.20, seed = 2023 }`.
+#[derive(Clone, Debug, PartialEq)]
 pub enum SplitRule {
-    /// helper H4: replace by a hand-written Deserialize so that a bad value gives a clear message
-    Named(String),
-    /// A seeded random split.
+    /// `pool[0]` trains, `pool[1]` tests.
+    Official,
+    /// A seeded random split of the pooled videos.
     Random {
-        /// Share of the videos that test.
+        /// Share of the videos that test, in (0, 1).
         test: f64,
         /// Seed of the split; the same for every cell.
         seed: u64,
     },
+}
+
+/// The table form of [`SplitRule::Random`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RandomSplit {
+    test: f64,
+    seed: u64,
+}
+
+impl Serialize for SplitRule {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Official => s.serialize_str("official"),
+            Self::Random { test, seed } => RandomSplit { test, seed }.serialize(s),
+        }
+    }
+}
+
+/// By hand, since an untagged enum would answer every mistake with "did not match any variant".
+impl<'de> Deserialize<'de> for SplitRule {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Rule;
+        impl<'de> Visitor<'de> for Rule {
+            type Value = SplitRule;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"official\" or { test = 0.20, seed = 2023 }")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<SplitRule, E> {
+                if name == "official" {
+                    Ok(SplitRule::Official)
+                } else {
+                    Err(E::invalid_value(Unexpected::Str(name), &self))
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SplitRule, A::Error> {
+                let RandomSplit { test, seed } = RandomSplit::deserialize(MapAccessDeserializer::new(map))?;
+                if test > 0.0 && test < 1.0 {
+                    Ok(SplitRule::Random { test, seed })
+                } else {
+                    Err(de::Error::custom(format!(
+                        "`test` = {test} must be a share above 0 and below 1, such as 0.20"
+                    )))
+                }
+            }
+        }
+        d.deserialize_any(Rule)
+    }
 }
 
 /// How the videos of a fraction are drawn.
@@ -92,4 +146,32 @@ pub enum Budget {
     Epochs,
     /// The same number of updates at every fraction.
     Steps,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Holder {
+        split: SplitRule,
+    }
+
+    #[test]
+    fn both_forms_of_a_split_round_trip() {
+        for rule in [SplitRule::Official, SplitRule::Random { test: 0.2, seed: 2023 }] {
+            let holder = Holder { split: rule };
+            assert_eq!(toml::from_str::<Holder>(&toml::to_string(&holder).unwrap()).unwrap(), holder);
+        }
+    }
+
+    #[test]
+    fn a_wrong_split_is_answered_with_the_two_right_ones_or_the_key() {
+        let message = |text: &str| toml::from_str::<Holder>(text).unwrap_err().to_string();
+        assert!(message("split = \"oficial\"").contains("{ test = 0.20, seed = 2023 }"));
+        assert!(message("split = 3").contains("\"official\""));
+        assert!(message("split = { test = 20, seed = 1 }").contains("share above 0 and below 1"));
+        assert!(message("split = { test = 0.2 }").contains("seed"));
+        assert!(message("split = { test = 0.2, sed = 1 }").contains("unknown field `sed`"));
+    }
 }

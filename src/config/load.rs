@@ -1,0 +1,288 @@
+//! From an experiment file to a resolved [`Experiment`] and back.
+
+use std::path::{Path, PathBuf};
+
+use super::experiment::Experiment;
+use super::{paths, validate};
+use crate::base::{Digest, fsio};
+use crate::protocol::Grid;
+use crate::protocol::grid::ModelAxis;
+
+/// Why an experiment cannot be used. Each names the file, the key and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] fsio::Error),
+    /// No TOML of the expected form; the message shows line, column and key.
+    #[error("{} is no valid experiment: {problem}", path.display())]
+    Toml {
+        /// The experiment file.
+        path: PathBuf,
+        /// The parser's message with the line at fault.
+        problem: String,
+    },
+    /// A value that makes no sense.
+    #[error("{}: `{key}` {problem}", path.display())]
+    Value {
+        /// The experiment file.
+        path: PathBuf,
+        /// Such as `protocol.fractions`.
+        key: String,
+        /// What is wrong and how to mend it.
+        problem: String,
+    },
+    /// The annotations cannot be used.
+    #[error(transparent)]
+    Annotations(#[from] crate::data::annotations::Error),
+    /// The features cannot be used.
+    #[error(transparent)]
+    Features(#[from] crate::data::features::Error),
+    /// The protocol cannot be applied to the data.
+    #[error(transparent)]
+    Protocol(#[from] crate::protocol::Error),
+}
+
+impl Experiment {
+    /// Reads an experiment file: paths become absolute, every value is checked.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown or missing key, a value out of range, an unset environment variable.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = fsio::read_text(path)?;
+        let mut experiment: Self = toml::from_str(&text).map_err(|e| Error::Toml {
+            path: path.to_owned(),
+            problem: e.to_string().trim_end().to_owned(),
+        })?;
+        let wrong = |(key, problem)| Error::Value {
+            path: path.to_owned(),
+            key,
+            problem,
+        };
+        validate::experiment(&experiment).map_err(wrong)?;
+        experiment.resolve_paths(path.parent().unwrap_or(Path::new(""))).map_err(wrong)?;
+        Ok(experiment)
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) -> Result<(), validate::Finding> {
+        let resolve = |key: &str, path: &mut PathBuf| -> Result<(), validate::Finding> {
+            *path = paths::resolve(path, folder).map_err(|problem| (key.to_owned(), problem))?;
+            Ok(())
+        };
+        if let Some(path) = &mut self.dataset.annotations {
+            resolve("dataset.annotations", path)?;
+        }
+        if let Some(features) = &mut self.dataset.features {
+            resolve("dataset.features.path", &mut features.path)?;
+        }
+        for (name, model) in &mut self.model {
+            if let Some(scores) = &mut model.video_scores {
+                resolve(&format!("model.{name}.video_scores.path"), &mut scores.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The experiment as TOML with every default written out; [`Experiment::load`] gives the same experiment back.
+    pub fn resolved_toml(&self) -> String {
+        toml::to_string(self).expect("an experiment has only types that TOML can write")
+    }
+
+    /// The configuration of model `name` as it enters the cells' keys: resolved, and the content of the video-level
+    /// scores in place of their path.
+    ///
+    /// # Errors
+    /// The file of video-level scores cannot be read.
+    ///
+    /// # Panics
+    /// The experiment has no such model.
+    pub fn model_spec(&self, name: &str) -> Result<serde_json::Value, Error> {
+        let model = &self.model[name];
+        let mut spec = serde_json::to_value(model).expect("settings serialise");
+        if let Some(scores) = &model.video_scores {
+            let content = Digest::of_file(&scores.path)?;
+            spec["video_scores"] = serde_json::json!({ "digest": content, "top": scores.top });
+        }
+        Ok(spec)
+    }
+
+    /// All cells of the experiment on the data with this digest (see [`super::Corpus::digest`]).
+    ///
+    /// # Errors
+    /// A file of video-level scores cannot be read.
+    pub fn grid(&self, data: &Digest) -> Result<Grid, Error> {
+        let axis = |(name, model): (&String, &super::ModelConfig)| {
+            Ok(ModelAxis {
+                name: name.clone(),
+                spec: self.model_spec(name)?,
+                recipe: model.arch.recipe(),
+            })
+        };
+        let models = self.model.iter().map(axis).collect::<Result<Vec<_>, Error>>()?;
+        Ok(Grid::new(data, &self.protocol, &models))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+schema = 1
+name = "small"
+dataset = { format = "synthetic", synthetic = {} }
+
+[protocol]
+split = { test = 0.20, seed = 2023 }
+fractions = [10, 50, 100]
+seeds = [0, 1]
+
+[model.prior]
+arch.prior = {}
+
+[model.etad]
+arch.etad = { preset = "laptop", epochs = 3 }
+"#;
+
+    fn load(text: &str) -> Result<Experiment, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("experiment.toml");
+        fsio::replace(&path, text.as_bytes()).unwrap();
+        Experiment::load(&path)
+    }
+
+    fn changed(from: &str, to: &str) -> String {
+        assert!(SMALL.contains(from), "{from}");
+        load(&SMALL.replace(from, to)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_resolved_experiment_loads_back_to_itself() {
+        let experiment = load(SMALL).unwrap();
+        let text = experiment.resolved_toml();
+        for default in [
+            "sampling = \"independent\"",
+            "tiou = [",
+            "attempts = 3",
+            "roi_bins = 12",
+            "per_video = 100",
+            "noise = ",
+        ] {
+            assert!(text.contains(default), "{default} is not in\n{text}");
+        }
+        let again = load(&text).unwrap();
+        assert_eq!((again.resolved_toml(), again), (text, experiment));
+    }
+
+    #[test]
+    fn a_mistake_is_shown_with_its_line_and_key() {
+        let text = changed("seeds = [0, 1]", "sedes = [0, 1]");
+        assert!(
+            text.contains("experiment.toml") && text.contains("line 9") && text.contains("sedes"),
+            "{text}"
+        );
+        let text = changed("epochs = 3", "epochs = -3");
+        assert!(text.contains("line 15") && text.contains("epochs"), "{text}");
+        let text = changed("arch.prior = {}", "arch.prir = {}");
+        assert!(text.contains("unknown variant `prir`"), "{text}");
+        assert!(changed("[10, 50, 100]", "[0, 50]").contains("not a percentage"));
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused_by_key() {
+        for (from, to, key) in [
+            ("schema = 1", "schema = 2", "`schema` 2 is not known"),
+            ("[10, 50, 100]", "[10, 100, 50]", "`protocol.fractions` must ascend"),
+            ("[10, 50, 100]", "[]", "`protocol.fractions` is empty"),
+            ("seeds = [0, 1]", "seeds = [1, 1]", "`protocol.seeds` names a seed twice"),
+            (", synthetic = {}", "", "`dataset.synthetic` is missing"),
+            (
+                "format = \"synthetic\"",
+                "format = \"activitynet\"",
+                "`dataset.synthetic` needs format",
+            ),
+            (
+                "format = \"synthetic\", synthetic = {}",
+                "format = \"activitynet\"",
+                "`dataset.annotations` is missing",
+            ),
+            (
+                "arch.etad = {",
+                "labels = \"external\"\narch.etad = {",
+                "`model.etad.video_scores` is missing",
+            ),
+            (
+                "arch.etad = {",
+                "video_scores = { path = \"x\" }\narch.etad = {",
+                "`model.etad.video_scores` is only read",
+            ),
+            (
+                "[model.etad]",
+                "[evaluate]\ntiou = [0.5, 1.0]\n[model.etad]",
+                "`evaluate.tiou` must lie between",
+            ),
+            (
+                "[model.etad]",
+                "[fit.targets]\nsizes = [\"twice\"]\n[model.etad]",
+                "`fit.targets.sizes` \"twice\"",
+            ),
+            (
+                "[model.etad]\narch.etad = { preset = \"laptop\", epochs = 3 }",
+                "[model.twin]\narch.prior = {}",
+                "`model.twin` has the settings of model.prior",
+            ),
+            (
+                "split = { test = 0.20, seed = 2023 }",
+                "split = \"official\"\npool = [\"training\"]",
+                "`protocol.pool` needs two",
+            ),
+        ] {
+            let text = changed(from, to);
+            assert!(text.contains(key), "{key:?} is not in {text:?}");
+        }
+    }
+
+    #[test]
+    fn an_unset_variable_in_a_path_is_named_with_its_key() {
+        let files = "format = \"activitynet\", annotations = \"${ETALON_NO_SUCH}/a.json\", features = { path = \"f\", kind = \"npy\", dim = 2, rate = 1 }";
+        let text = changed("format = \"synthetic\", synthetic = {}", files);
+        assert!(
+            text.contains("`dataset.annotations` the environment variable ETALON_NO_SUCH is not set"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_grid_has_every_cell_and_its_keys_follow_the_models_settings() {
+        let data = Digest::of_bytes(b"data");
+        let keys = |text: &str| -> Vec<_> {
+            load(text)
+                .unwrap()
+                .grid(&data)
+                .unwrap()
+                .cells
+                .into_iter()
+                .map(|c| (c.model, c.key))
+                .collect()
+        };
+        let (before, after) = (keys(SMALL), keys(&SMALL.replace("epochs = 3", "epochs = 4")));
+        assert_eq!(before.len(), 12);
+        for (a, b) in before.iter().zip(&after) {
+            assert_eq!(a == b, a.0 == "prior");
+        }
+    }
+
+    #[test]
+    fn video_scores_enter_the_key_by_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = |name: &str, content: &str| {
+            fsio::replace(&folder.path().join(name), content.as_bytes()).unwrap();
+            let path = folder.path().join("experiment.toml");
+            let table = format!("labels = \"external\"\nvideo_scores = {{ path = \"{name}\" }}\narch.etad = {{");
+            fsio::replace(&path, SMALL.replace("arch.etad = {", &table).as_bytes()).unwrap();
+            Experiment::load(&path).unwrap().model_spec("etad").unwrap()
+        };
+        assert_eq!(spec("a.json", "{}"), spec("b.json", "{}"));
+        assert_ne!(spec("a.json", "{}"), spec("a.json", "{ }"));
+    }
+}

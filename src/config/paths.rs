@@ -1,0 +1,82 @@
+//! Paths in an experiment file: `${NAME}` and `${NAME:-default}` are replaced from the environment, relative paths start
+//! at the experiment file's folder.
+
+use std::path::{Path, PathBuf};
+
+/// Replaces variables in `text`; `variable` looks one up. An empty variable counts as unset, as in a shell's `:-`.
+///
+/// # Errors
+/// What is wrong with `text`, as a phrase.
+pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
+        let Some(end) = after.find('}') else {
+            return Err(format!("{text:?} has `${{` without `}}`"));
+        };
+        let (name, default) = match after[..end].split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (&after[..end], None),
+        };
+        let value = variable(name).filter(|value| !value.is_empty());
+        let Some(value) = value.as_deref().or(default) else {
+            return Err(format!(
+                "the environment variable {name} is not set; set it or write ${{{name}:-some/path}}"
+            ));
+        };
+        out.push_str(before);
+        out.push_str(value);
+        rest = &after[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// `path` with variables replaced, absolute, from `folder` where it is relative.
+///
+/// # Errors
+/// What is wrong with `path`, as a phrase.
+pub(super) fn resolve(path: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let text = path.to_str().ok_or("the path is not UTF-8")?;
+    let path = folder.join(expand(text, |name| std::env::var(name).ok())?);
+    // A path that does not exist is reported by whoever opens it, under this spelling.
+    path.canonicalize()
+        .or_else(|_| std::path::absolute(&path))
+        .map_err(|e| format!("{} has no absolute form: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str) -> Option<String> {
+        match name {
+            "HOME_OF_DATA" => Some("/data".into()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_and_their_defaults_are_replaced() {
+        assert_eq!(expand("${HOME_OF_DATA}/x", variable).unwrap(), "/data/x");
+        assert_eq!(expand("a/${NO:-../b}/${HOME_OF_DATA:-c}", variable).unwrap(), "a/../b//data");
+        assert_eq!(expand("${EMPTY:-d}", variable).unwrap(), "d");
+        assert_eq!(expand("plain $x", variable).unwrap(), "plain $x");
+    }
+
+    #[test]
+    fn an_unset_variable_and_an_open_brace_are_named() {
+        assert!(expand("${NO}/x", variable).unwrap_err().contains("NO is not set"));
+        assert!(expand("${NO", variable).unwrap_err().contains("without `}`"));
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let resolved = resolve(Path::new("none/../x.json"), folder.path()).unwrap();
+        assert!(resolved.is_absolute() && resolved.starts_with(folder.path()), "{resolved:?}");
+        assert_eq!(resolve(Path::new("/x.json"), folder.path()).unwrap(), Path::new("/x.json"));
+    }
+}
