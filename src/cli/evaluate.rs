@@ -1,11 +1,148 @@
-//! `etalon evaluate`.
+//! `etalon evaluate`: scores a file of detections, whoever made it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use comfy_table::{Table, presets};
+use serde::Serialize;
 
 use super::{Exit, Ui};
+use crate::base::fsio;
+use crate::eval::json::DetectionFile;
+use crate::eval::{self, GroundTruth, Rules, Scores, Thresholds};
 
-/// (being written)
+/// Score detections: mean average precision per tIoU threshold and class, as the published evaluators compute it.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  etalon evaluate --ground-truth gt.json --detections results.json --subset test --tiou 0.3:0.7:0.1
+  etalon evaluate --ground-truth gt.json --detections results.json --subset validation --tiou 0.5:0.95:0.05 --recall 1,5 --json")]
+pub struct Args {
+    /// Annotations in ActivityNet's form (`database` → `subset`, `annotations`).
+    #[arg(long, value_name = "JSON")]
+    ground_truth: PathBuf,
+    /// Detections: `results` → video → `label`, `score`, `segment`; or columns `video-id`, `t-start`, `t-end`, `label`, `score`.
+    #[arg(long, value_name = "JSON")]
+    detections: PathBuf,
+    /// Subset of the annotations that is scored, in any case.
+    #[arg(long, value_name = "NAME")]
+    subset: String,
+    /// tIoU thresholds: `start:end:step`, both ends included, or a comma-separated list.
+    #[arg(long, value_name = "GRID", default_value = "0.3:0.7:0.1")]
+    tiou: String,
+    /// Whose rules decide which instances count.
+    #[arg(long, value_enum, default_value_t = RuleSet::Activitynet)]
+    rules: RuleSet,
+    /// Recall with k detections per instance, for each k of a comma-separated list.
+    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    recall: Vec<u32>,
+}
 
-pub fn run(_args: &Args, _ui: &Ui) -> anyhow::Result<Exit> {
-    anyhow::bail!("not written yet")
+/// [`Rules`] as an argument.
+#[derive(Clone, Copy, ValueEnum)]
+enum RuleSet {
+    /// Every annotated instance counts.
+    Activitynet,
+    /// Repeated instances and those under a millisecond do not count.
+    Actionformer,
+}
+
+impl From<RuleSet> for Rules {
+    fn from(rules: RuleSet) -> Self {
+        match rules {
+            RuleSet::Activitynet => Self::Activitynet,
+            RuleSet::Actionformer => Self::Actionformer,
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Output {
+    #[serde(flatten)]
+    scores: Scores,
+    subset: String,
+    videos: usize,
+    instances: usize,
+    detections: usize,
+    /// Detections whose label the ground truth lacks; they are not scored.
+    ignored: usize,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let tiou: Thresholds = args.tiou.parse()?;
+    let rules = args.rules.into();
+    let truth = GroundTruth::parse(&read(&args.ground_truth, "--ground-truth")?, &args.ground_truth, &args.subset)?;
+    let detections = DetectionFile::parse(&read(&args.detections, "--detections")?, &args.detections, &truth)?;
+    let scores = eval::evaluate_rows(&truth, detections.rows(), tiou.as_slice(), rules, &args.recall)?;
+    if !detections.unknown_labels.is_empty() {
+        ui.remark(unknown_labels(&detections));
+    }
+    let output = Output {
+        subset: args.subset.clone(),
+        videos: truth.video_count(),
+        instances: truth.instance_count(rules),
+        detections: detections.len(),
+        ignored: detections.unknown_labels.values().sum(),
+        scores,
+    };
+    if ui.json {
+        ui.json(&output)?;
+    } else {
+        ui.line(table(&output).to_string());
+        ui.line(summary(&output));
+    }
+    Ok(Exit::Done)
+}
+
+fn read(path: &Path, option: &str) -> anyhow::Result<String> {
+    fsio::read_text(path).with_context(|| format!("{option} needs a JSON file that exists and is UTF-8 text"))
+}
+
+fn unknown_labels(detections: &DetectionFile) -> String {
+    let count: usize = detections.unknown_labels.values().sum();
+    let some: Vec<&str> = detections.unknown_labels.keys().take(5).map(String::as_str).collect();
+    let more = if detections.unknown_labels.len() > some.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!(
+        "note: {count} detections have a label that no evaluated instance has and are not scored: {}{more}",
+        some.join(", ")
+    )
+}
+
+/// One row per class, then the mean, then recall; one column per threshold, in percent.
+fn table(output: &Output) -> Table {
+    let scores = &output.scores;
+    let percent = |values: &[f64]| values.iter().map(|value| format!("{:.2}", 100.0 * value)).collect::<Vec<_>>();
+    let row = |name: String, values: &[f64]| {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        [vec![name], percent(values), percent(&[mean])].concat()
+    };
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    let thresholds: Vec<String> = scores.tiou.iter().map(f64::to_string).collect();
+    table.set_header([vec!["AP % at tIoU".to_owned()], thresholds, vec!["mean".to_owned()]].concat());
+    table.add_rows(scores.per_class.iter().map(|(class, values)| row(class.clone(), values)));
+    table.add_row(row("mAP".to_owned(), &scores.map));
+    table.add_rows(scores.recall.iter().map(|(k, values)| row(format!("recall at {k}x"), values)));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    table
+}
+
+fn summary(output: &Output) -> String {
+    format!(
+        "average mAP {:.2} % · {} detections · {} instances of {} classes in {} videos · rules {}",
+        100.0 * output.scores.average_map,
+        output.detections,
+        output.instances,
+        output.scores.per_class.len(),
+        output.videos,
+        output.scores.evaluator
+    )
 }
