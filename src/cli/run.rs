@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::base::Percent;
-use crate::profile::{Machine, machine};
+use crate::profile::Machine;
 use crate::protocol::Cell;
 use crate::run::{Prepared, Stop, Tally, Worker, cell_program};
 use crate::store::{PlannedCell, Store};

@@ -47,7 +47,7 @@ impl Ui {
 pub fn table(header: &[&str]) -> comfy_table::Table {
     use comfy_table::{CellAlignment, Table, presets};
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }

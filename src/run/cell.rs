@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use super::error::{Error, Result};
+use super::error::Result;
 use super::job::{Job, Made};
 use super::prepare::Prepared;
 use crate::base::Digest;
