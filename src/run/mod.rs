@@ -12,6 +12,9 @@ pub mod stop;
 pub mod watch;
 pub mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{Error, Fault};
 pub use prepare::Prepared;
 pub use stop::Stop;

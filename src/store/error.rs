@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] fsio::Error),
     /// The folder is something else.
-    #[error("{} is not a store (it has no store.toml); name the folder an `etalon run --store` has written", path.display())]
+    #[error("{} is not a store (it has no store.toml); name the folder of an earlier run, or for a new one an empty folder", path.display())]
     NotAStore {
         /// The folder given.
         path: PathBuf,

@@ -22,6 +22,9 @@ pub mod record;
 #[cfg(feature = "columnar")]
 pub mod table;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::{Attempt, Outcome, State};
 pub use error::{Error, Result};
 pub use layout::{PlannedCell, Store};
