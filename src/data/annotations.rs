@@ -38,7 +38,7 @@ pub enum Outside {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be opened.
-    #[error("cannot read the annotations; check `dataset.annotations`")]
+    #[error("{0}; check the path of the annotations (`dataset.annotations`)")]
     File(#[from] fsio::Error),
     /// The text is no JSON of the expected form.
     #[error("{} is not a usable annotation file at line {line}, column {column}: {problem}", path.display())]
@@ -347,11 +347,9 @@ fn json_error(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
     let at_fault = bytes.split(|&b| b == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
     // The parser stops one or a few characters into the word.
-    let from = column.saturating_sub(2).min(at_fault.len());
-    let word = &at_fault[from..];
-    let not_a_number = ["NaN", "aN", "Infinity", "nfinity", "-Infinity"]
-        .iter()
-        .any(|w| word.starts_with(w.as_bytes()));
+    let around = &at_fault[column.saturating_sub(4).min(at_fault.len())..(column + 8).min(at_fault.len())];
+    let around = String::from_utf8_lossy(around);
+    let not_a_number = around.contains("NaN") || around.contains("Infinity");
     let problem = if error.is_eof() {
         "the file ends in the middle, it was truncated; copy or download it again".to_owned()
     } else if not_a_number {

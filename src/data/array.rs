@@ -177,8 +177,8 @@ impl Matrix {
         let count = self.time * self.channels;
         let bytes = &self.file.map[self.file.offset..][..count * self.file.number.bytes()];
         let values = match self.file.number {
-            Number::F16 => widen::<f16>(&words(bytes, |w| f16::from_le_bytes(w))),
-            Number::Bf16 => widen::<bf16>(&words(bytes, |w| bf16::from_le_bytes(w))),
+            Number::F16 => widen::<f16>(&words(bytes, f16::from_le_bytes)),
+            Number::Bf16 => widen::<bf16>(&words(bytes, bf16::from_le_bytes)),
             Number::F32 => words(bytes, f32::from_le_bytes),
             Number::F64 => words(bytes, |w| f64::from_le_bytes(w) as f32),
         };

@@ -440,7 +440,7 @@ mod tests {
     fn tensors(tensors: &[(&str, Dtype, &str)]) -> Vec<u8> {
         let data: Vec<Vec<u8>> = tensors.iter().map(|(_, _, form)| bytes(form, &VALUES)).collect();
         let view = |((name, dtype, _), data)| (name, TensorView::new(dtype, vec![3, 2], data).unwrap());
-        safetensors::serialize(tensors.iter().copied().zip(&data).map(view), None).unwrap()
+        safetensors::serialize(tensors.iter().copied().zip(data.iter().map(Vec::as_slice)).map(view), None).unwrap()
     }
 
     struct Bench {
@@ -463,9 +463,20 @@ mod tests {
                 layout: Layout::TimeChannels,
                 prefix: "v_".into(),
             };
-            let video = Video { subset: "t".into(), duration: 1.5, fps: Some(20.0), frames: None, instances: Vec::new() };
+            let video = Video {
+                subset: "t".into(),
+                duration: 1.5,
+                fps: Some(20.0),
+                frames: None,
+                instances: Vec::new(),
+            };
             let digest = Digest::of_bytes(b"");
-            let dataset = Dataset { classes: Vec::new(), videos: [("a".to_owned(), video)].into(), digest, notes: Vec::new() };
+            let dataset = Dataset {
+                classes: Vec::new(),
+                videos: [("a".to_owned(), video)].into(),
+                digest,
+                notes: Vec::new(),
+            };
             Self { folder, config, dataset }
         }
 
@@ -499,7 +510,11 @@ mod tests {
             assert_eq!(Bench::npy(npy(form, false, "(3, 2)", &VALUES)).load(), VALUES, "{form}");
         }
         for (dtype, form) in [(Dtype::F16, "<f2"), (Dtype::BF16, "bf16"), (Dtype::F32, "<f4"), (Dtype::F64, "<f8")] {
-            assert_eq!(Bench::new(Kind::Safetensors, &tensors(&[("x", dtype, form)])).load(), VALUES, "{form}");
+            assert_eq!(
+                Bench::new(Kind::Safetensors, &tensors(&[("x", dtype, form)])).load(),
+                VALUES,
+                "{form}"
+            );
         }
     }
 
@@ -523,9 +538,21 @@ mod tests {
     #[test]
     fn a_wrong_dimension_is_refused_with_the_layout_that_would_fit() {
         let text = Bench::npy(npy("<f4", false, "(2, 3)", &VALUES)).refusal();
-        assert!(text.contains("v_a.npy") && text.contains("expected 2") && text.contains("[2, 3]") && text.contains("channels-time"), "{text}");
-        assert!(Bench::npy(npy("<f4", false, "(3, 2)", &VALUES)).channels_first().refusal().contains("time-channels"));
-        assert!(Bench::npy(npy("<f4", false, "(1, 6)", &VALUES)).refusal().contains("`dataset.features.dim`"));
+        assert!(
+            text.contains("v_a.npy") && text.contains("expected 2") && text.contains("[2, 3]") && text.contains("channels-time"),
+            "{text}"
+        );
+        assert!(
+            Bench::npy(npy("<f4", false, "(3, 2)", &VALUES))
+                .channels_first()
+                .refusal()
+                .contains("time-channels")
+        );
+        assert!(
+            Bench::npy(npy("<f4", false, "(1, 6)", &VALUES))
+                .refusal()
+                .contains("`dataset.features.dim`")
+        );
         assert!(Bench::npy(npy("<f4", false, "(6,)", &VALUES)).refusal().contains("two-dimensional"));
     }
 
@@ -533,7 +560,10 @@ mod tests {
     fn unusable_files_are_refused_by_name() {
         let whole = npy("<f4", false, "(3, 2)", &VALUES);
         for (content, part) in [
-            (whole[..whole.len() - 1].to_vec(), "truncated: the header promises shape [3, 2], 24 bytes, but 23 follow"),
+            (
+                whole[..whole.len() - 1].to_vec(),
+                "truncated: the header promises shape [3, 2], 24 bytes, but 23 follow",
+            ),
             (whole[..40].to_vec(), "not a readable .npy file"),
             (Vec::new(), "not a readable .npy file"),
             (npy(">f4", false, "(3, 2)", &VALUES), "store little-endian"),
@@ -553,7 +583,10 @@ mod tests {
         let bench = Bench::npy(npy("<f4", false, "(3, 2)", &VALUES));
         std::fs::remove_file(bench.folder.path().join("v_a.npy")).unwrap();
         let text = bench.open().check(&["a".to_owned()]).unwrap_err().to_string();
-        assert!(text.contains("v_a.npy does not exist") && text.contains("`dataset.features.path`"), "{text}");
+        assert!(
+            text.contains("v_a.npy does not exist") && text.contains("`dataset.features.path`"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -568,7 +601,11 @@ mod tests {
     fn features_that_end_long_before_the_video_are_refused() {
         let mut bench = Bench::npy(npy("<f4", false, "(3, 2)", &VALUES));
         bench.dataset.videos.get_mut("a").unwrap().duration = 20.0;
-        assert!(bench.refusal().contains("3 snippets cover 1.5 s of the 20.0 s"), "{}", bench.refusal());
+        assert!(
+            bench.refusal().contains("3 snippets cover 1.5 s of the 20.0 s"),
+            "{}",
+            bench.refusal()
+        );
     }
 
     #[test]
@@ -579,7 +616,12 @@ mod tests {
         assert_eq!(bench.open().period("a"), 0.25);
         (bench.config.stride, bench.config.rate) = (Some(10.0), None);
         bench.dataset.videos.get_mut("a").unwrap().fps = None;
-        assert!(FeatureSource::open(&bench.config, &bench.dataset).unwrap_err().to_string().contains("give `rate`"));
+        assert!(
+            FeatureSource::open(&bench.config, &bench.dataset)
+                .unwrap_err()
+                .to_string()
+                .contains("give `rate`")
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ struct Guess {
     label: usize,
     /// Seconds.
     length: f64,
-    /// Share of the class among all instances times share of its instances of about this length.
+    /// Share of all instances that are of this class and about this length (class frequency times length density).
     score: f64,
 }
 
@@ -51,7 +51,7 @@ impl Prior {
 impl Table {
     /// From the lengths (seconds) of each class's instances; guesses in descending order of score.
     fn learn(mut lengths: Vec<Vec<f64>>) -> Self {
-        let total: usize = lengths.iter().map(Vec::len).sum();
+        let total = lengths.iter().map(Vec::len).sum::<usize>() as f64;
         let mut guesses = Vec::new();
         for (label, lengths) in lengths.iter_mut().enumerate().filter(|(_, lengths)| !lengths.is_empty()) {
             lengths.sort_by(f64::total_cmp);
@@ -63,7 +63,7 @@ impl Table {
                 guesses.push(Guess {
                     label,
                     length,
-                    score: count / total as f64 * near / count,
+                    score: near / total,
                 });
             }
         }

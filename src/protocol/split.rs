@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn an_impossible_split_is_refused_with_what_there_is() {
-        let dataset = corpus(3, 2);
+        let dataset = corpus(5, 2);
         let refuse = |change: fn(&mut ProtocolConfig)| {
             let mut settings = settings();
             change(&mut settings);
