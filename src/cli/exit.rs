@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::base::fsio;
 use crate::run::Fault;
+use crate::{config, data, eval, run, store};
 
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +37,25 @@ impl Exit {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Unexpected)
     }
 
+    /// A line per error type of the library; `None` where a deeper cause decides.
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if let Some(error) = cause.downcast_ref::<crate::run::Error>() {
+        if let Some(error) = cause.downcast_ref::<run::Error>() {
             return match error.fault() {
                 Fault::Input => Some(Self::BadInput),
                 Fault::Store => Some(Self::Store),
                 Fault::Other => None,
             };
         }
-        if cause.is::<crate::config::Error>() {
+        if cause.is::<config::Error>() || cause.is::<eval::Error>() || cause.is::<data::features::Error>() {
             return Some(Self::BadInput);
         }
-        cause.is::<crate::store::Error>().then_some(Self::Store)
+        if cause.is::<store::Error>() {
+            return Some(Self::Store);
+        }
+        // Verbs read what the user names; they write into the store or next to it.
+        cause
+            .downcast_ref::<fsio::Error>()
+            .map(|error| if error.operation == "read" { Self::BadInput } else { Self::Store })
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Both call NumPy's `argsort` (not stable) and reverse it. Detection files often carry scores rounded to four digits, so
 //! that thousands of detections tie and their order moves mAP by up to 0.003. [`descending`] reproduces NumPy's portable
-//! introsort: median-of-three quicksort, insertion sort for at most 17 elements, heap sort beyond a depth of 2 log2(n).
+//! introsort: median-of-three quicksort, insertion sort for at most 16 elements, heap sort beyond a depth of 2 log2(n).
 //! NumPy builds that sort with AVX2 or AVX-512 order ties differently; the recorded reference figures are the portable ones.
 
 /// Up to this length a list is finished by insertion sort, which is stable.
-pub(super) const SMALL: usize = 17;
+pub(super) const SMALL: usize = 16;
 
 /// Positions of `keys` from the largest to the smallest, ties as in a reversed NumPy `argsort`. No key is NaN.
 pub(super) fn descending(keys: &[f64]) -> Vec<usize> {
@@ -113,4 +113,49 @@ fn sift_down(keys: &[f64], heap: &mut [usize], mut hole: usize, moved: usize) {
         hole = child;
     }
     heap[hole] = moved;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(n: u64, distinct: u64) -> Vec<f64> {
+        (0..n).map(|i| ((i * i * 7919 + 13 * i) % distinct) as f64).collect()
+    }
+
+    fn fold(order: &[usize]) -> u64 {
+        order.iter().fold(0, |sum, &at| sum.wrapping_mul(31).wrapping_add(at as u64))
+    }
+
+    /// Recorded with NumPy 2.4.6, its AVX sorts switched off: `keys.argsort()[::-1]`.
+    #[test]
+    fn ties_fall_as_in_numpy() {
+        let expected = [11, 7, 21, 1, 2, 17, 16, 12, 22, 6, 19, 14, 4, 9, 3, 5, 23, 8, 10, 13, 15, 18, 20, 0];
+        assert_eq!(descending(&keys(24, 5)), expected);
+        let recorded = [
+            (17, 3, 1_908_837_685_322_973_016),
+            (18, 3, 14_591_396_843_130_625_955),
+            (40, 7, 4_282_035_552_064_541_090),
+            (1000, 1, 6_761_380_407_869_647_768),
+            (1000, 23, 9_668_369_918_656_682_616),
+            (5000, 400, 14_747_118_031_488_784_912),
+            (5000, 100_003, 17_248_949_932_969_661_436),
+        ];
+        for (n, distinct, order) in recorded {
+            assert_eq!(fold(&descending(&keys(n, distinct))), order, "{n} keys of {distinct} values");
+        }
+    }
+
+    /// Rising then falling keys defeat the median of three, so that parts are left to heap sort.
+    #[test]
+    fn ties_fall_as_in_numpy_where_quicksort_gives_up() {
+        let organ: Vec<f64> = (0..3000).map(|i| f64::from(i.min(3000 - i))).collect();
+        assert_eq!(fold(&descending(&organ)), 8_511_712_509_980_648_372);
+    }
+
+    #[test]
+    fn nothing_sorts_to_nothing() {
+        assert!(descending(&[]).is_empty());
+        assert_eq!(descending(&[0.5]), [0]);
+    }
 }

@@ -1,1 +1,77 @@
+//! The command line from outside: one binary, a module per verb.
 
+mod evaluate;
+mod layers;
+mod run;
+#[cfg(feature = "torch")]
+mod start;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The command in a temporary folder of its own.
+struct CliTest {
+    dir: tempfile::TempDir,
+}
+
+/// What a run of the command left.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl CliTest {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// Writes a file into the folder and returns its path.
+    #[expect(clippy::disallowed_methods, reason = "test input, not a result that must survive")]
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).expect("the temporary folder is writable");
+        path
+    }
+
+    /// Runs `etalon` with the folder as working directory.
+    fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
+        let output = Command::new(env!("CARGO_BIN_EXE_etalon"))
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .output();
+        let Output { status, stdout, stderr } = output.expect("the command starts");
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        Ran {
+            code: status.code(),
+            stdout: text(stdout),
+            stderr: text(stderr),
+        }
+    }
+}
+
+impl Ran {
+    /// The document on standard output of a run that succeeded.
+    fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        serde_json::from_str(&self.stdout).expect("one JSON document")
+    }
+
+    /// Checks for a failure of `code` whose message holds every part.
+    fn fails_with(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part:?} in {}", self.stderr);
+        }
+    }
+}
+
+/// The folder of real recordings and recorded results that tests compare with.
+fn shared() -> PathBuf {
+    let folder = std::env::var_os("ETALON_SHARED").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    assert!(folder.is_dir(), "no folder {}: set ETALON_SHARED", folder.display());
+    folder
+}

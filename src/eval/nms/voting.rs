@@ -85,7 +85,7 @@ mod tests {
             refine(&mut kept, &candidates, Voting { tiou: 0.75, vote });
             for (kept, expected) in kept.iter().zip(fixture.rows(name)) {
                 let deviation = (kept.segment.start - expected[0]).abs().max((kept.segment.end - expected[1]).abs());
-                assert!(deviation < 1e-5, "{name}: {:?} for {expected:?}", kept.segment);
+                assert!(deviation < 1e-6 * expected[1].abs(), "{name}: {:?} for {expected:?}", kept.segment);
             }
         }
     }
