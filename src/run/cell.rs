@@ -63,7 +63,15 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
         final_loss: trained.final_loss,
     };
     let facts = sample_facts(&corpus.dataset, &sample, &split.test);
-    Made { sample: facts, scores, training, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;
+    Made {
+        sample: facts,
+        scores,
+        training,
+        detections: digest,
+        libtorch: libtorch(config),
+        notes,
+    }
+    .write(dir)?;
     Ok(())
 }
 

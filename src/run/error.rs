@@ -32,6 +32,9 @@ pub enum Error {
         /// What is there.
         known: Vec<String>,
     },
+    /// What was asked for is not one thing, or nothing: says what there is.
+    #[error("{0}")]
+    Request(String),
     /// The child's program cannot be started.
     #[error("cannot start {}; it belongs beside `etalon`: build both with `make build`", program.display())]
     Spawn {
@@ -83,9 +86,10 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Input(_) | Self::NoModel { .. } | Self::Detector(detectors::Error::Features(_) | detectors::Error::NoTorch(_)) => {
-                Fault::Input
-            }
+            Self::Input(_)
+            | Self::NoModel { .. }
+            | Self::Request(_)
+            | Self::Detector(detectors::Error::Features(_) | detectors::Error::NoTorch(_)) => Fault::Input,
             Self::Store(_) | Self::File(_) | Self::Detector(detectors::Error::File(_)) => Fault::Store,
             _ => Fault::Other,
         }

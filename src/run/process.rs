@@ -59,7 +59,11 @@ impl Process {
                 }
             }
         });
-        Ok(Self { pid: child.id(), lines, ended: None })
+        Ok(Self {
+            pid: child.id(),
+            lines,
+            ended: None,
+        })
     }
 
     /// Process identifier.

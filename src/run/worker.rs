@@ -95,7 +95,9 @@ impl Worker<'_> {
             let threads: Vec<_> = (0..slots)
                 .map(|_| scope.spawn(|| self.slot(&shared, began).inspect_err(|_| self.stop.request())))
                 .collect();
-            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            threads
+                .into_iter()
+                .try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         let (queue, mut tally) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         tally.left = queue.len();

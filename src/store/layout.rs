@@ -41,7 +41,12 @@ pub struct PlannedCell {
 
 impl From<&Cell> for PlannedCell {
     fn from(cell: &Cell) -> Self {
-        Self { key: cell.key.clone(), model: cell.model.clone(), fraction: cell.spec.fraction, seed: cell.spec.seed }
+        Self {
+            key: cell.key.clone(),
+            model: cell.model.clone(),
+            fraction: cell.spec.fraction,
+            seed: cell.spec.seed,
+        }
     }
 }
 
@@ -56,12 +61,16 @@ impl Store {
     /// # Errors
     /// The folder holds something else, has a newer format, or cannot be written.
     pub fn create(root: &Path) -> Result<Self> {
-        if !root.join("store.toml").exists() {
-            if !fsio::list(root)?.is_empty() {
+        // Listed before the marker is looked for: whatever another worker adds comes after its marker. Only the marker's
+        // own temporary file may come earlier.
+        let strangers = fsio::list(root)?.iter().any(|name| !name.starts_with(".store.toml."));
+        let marker = root.join("store.toml");
+        if !marker.exists() {
+            if strangers {
                 return Err(Error::NotAStore { path: root.to_owned() });
             }
             // Another worker may be creating it at the same moment: either file will do.
-            let _ = fsio::publish_new(&root.join("store.toml"), format!("format = \"{FORMAT}\"\n").as_bytes())?;
+            let _ = fsio::publish_new(&marker, format!("format = \"{FORMAT}\"\n").as_bytes())?;
         }
         Self::open(root)
     }
@@ -79,8 +88,14 @@ impl Store {
         let major = |text: &str| text.split('.').next().and_then(|major| major.parse::<u32>().ok());
         match major(&format) {
             None => Err(Error::damaged(&marker)(format!("format {format:?} is not a version"))),
-            found if found > major(FORMAT) => Err(Error::Newer { path: root.to_owned(), found: format, known: FORMAT }),
-            Some(_) => Ok(Self { root: std::path::absolute(root).map_err(fsio::Error::wrap("find", root))? }),
+            found if found > major(FORMAT) => Err(Error::Newer {
+                path: root.to_owned(),
+                found: format,
+                known: FORMAT,
+            }),
+            Some(_) => Ok(Self {
+                root: std::path::absolute(root).map_err(fsio::Error::wrap("find", root))?,
+            }),
         }
     }
 
@@ -107,7 +122,12 @@ impl Store {
     /// The folder cannot be listed.
     pub fn experiments(&self) -> Result<Vec<String>> {
         let names = fsio::list(&self.root.join("experiments"))?;
-        Ok(names.iter().filter(|n| !n.starts_with('.')).filter_map(|n| n.strip_suffix(".toml")).map(str::to_owned).collect())
+        Ok(names
+            .iter()
+            .filter(|n| !n.starts_with('.'))
+            .filter_map(|n| n.strip_suffix(".toml"))
+            .map(str::to_owned)
+            .collect())
     }
 
     /// The file of a resolved experiment.
@@ -119,7 +139,11 @@ impl Store {
         if path.exists() {
             return Ok(path);
         }
-        Err(Error::UnknownExperiment { path: self.root.clone(), digest: digest.to_owned(), known: self.experiments()? })
+        Err(Error::UnknownExperiment {
+            path: self.root.clone(),
+            digest: digest.to_owned(),
+            known: self.experiments()?,
+        })
     }
 
     /// The cells of an experiment in running order.
@@ -165,7 +189,10 @@ impl Store {
     /// A claim or an outcome is damaged or cannot be read.
     pub fn attempts(&self, key: &CellKey) -> Result<Vec<Attempt>> {
         let cell = self.cell_path(key);
-        claim_numbers(&cell)?.into_iter().map(|number| read_attempt(&cell, number)).collect()
+        claim_numbers(&cell)?
+            .into_iter()
+            .map(|number| read_attempt(&cell, number))
+            .collect()
     }
 
     /// Asks for the right to make the next attempt at a cell.
@@ -178,7 +205,11 @@ impl Store {
         if let Some(last) = claim_numbers(&folder)?.pop() {
             let attempt = read_attempt(&folder, last)?;
             if attempt.state == State::Running {
-                return Ok(if self.is_done(&cell.key) { Granted::Done } else { Granted::Busy(attempt.claim) });
+                return Ok(if self.is_done(&cell.key) {
+                    Granted::Done
+                } else {
+                    Granted::Busy(attempt.claim)
+                });
             }
             next = last + 1;
         }

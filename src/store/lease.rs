@@ -56,7 +56,11 @@ impl Claim {
         if self.namespace == process::namespace() {
             return Ok(Stat::of(self.pid).is_some_and(|s| s.alive && s.started == self.pid_started));
         }
-        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).map_err(fsio::Error::wrap("read", path));
+        let modified = |path: &Path| {
+            std::fs::metadata(path)
+                .and_then(|m| m.modified())
+                .map_err(fsio::Error::wrap("read", path))
+        };
         let probe = path.with_file_name(format!(".probe.{}", uuid::Uuid::new_v4().simple()));
         fsio::touch(&probe)?;
         let now = modified(&probe);
@@ -113,7 +117,10 @@ impl Lease {
     pub fn prepare(&self) -> Result<Option<u32>> {
         let dir = self.dir();
         fsio::create_dir(&dir)?;
-        let earlier = (1..self.attempt).rev().map(|n| (n, self.checkpoint_of(n))).find(|(_, folder)| folder.is_dir());
+        let earlier = (1..self.attempt)
+            .rev()
+            .map(|n| (n, self.checkpoint_of(n)))
+            .find(|(_, folder)| folder.is_dir());
         let Some((number, folder)) = earlier else { return Ok(None) };
         fsio::copy_folder(&folder, &dir.join("checkpoint"))?;
         Ok(Some(number))

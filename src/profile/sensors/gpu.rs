@@ -60,10 +60,17 @@ mod nvml {
             let nvml = Nvml::init().map_err(|e| Absent(format!("no NVIDIA driver answers ({e}); install it to use a GPU")))?;
             let count = nvml.device_count().map_err(absent)?;
             let per_gpu = |i: u32| {
-                [("use", Unit::Percent), ("memory", Unit::Bytes), ("power", Unit::Watts)]
-                    .map(|(name, unit)| Channel { name: format!("gpu{i}.{name}").into(), unit, kind: Kind::Level })
+                [("use", Unit::Percent), ("memory", Unit::Bytes), ("power", Unit::Watts)].map(|(name, unit)| Channel {
+                    name: format!("gpu{i}.{name}").into(),
+                    unit,
+                    kind: Kind::Level,
+                })
             };
-            Ok(Self { nvml, count, channels: (0..count).flat_map(per_gpu).collect() })
+            Ok(Self {
+                nvml,
+                count,
+                channels: (0..count).flat_map(per_gpu).collect(),
+            })
         }
 
         /// What is installed.
@@ -74,7 +81,11 @@ mod nvml {
             let driver = self.nvml.sys_driver_version().map_err(absent)?;
             let describe = |index| {
                 let device = self.nvml.device_by_index(index)?;
-                Ok(Gpu { name: device.name()?, memory_bytes: device.memory_info()?.total, driver: driver.clone() })
+                Ok(Gpu {
+                    name: device.name()?,
+                    memory_bytes: device.memory_info()?.total,
+                    driver: driver.clone(),
+                })
             };
             (0..self.count).map(|i| describe(i).map_err(absent)).collect()
         }
