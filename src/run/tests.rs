@@ -242,7 +242,7 @@ impl Watch for Finished {
 }
 
 #[test]
-fn two_workers_share_the_cells() {
+fn two_workers_do_every_cell_once_and_both_wait_for_the_last() {
     let scene = Scene::new("sleep 0.05; finish");
     let cells = cells(12);
     let (one, other) = (Finished::default(), Finished::default());
@@ -251,7 +251,6 @@ fn two_workers_share_the_cells() {
         threads.map(|t| t.join().unwrap())
     });
     let (one, other) = (one.0.into_inner().unwrap(), other.0.into_inner().unwrap());
-    assert!(!one.is_empty() && !other.is_empty());
     let mut all = [one, other].concat();
     all.sort_unstable();
     assert_eq!(all, (0..12).collect::<Vec<_>>());

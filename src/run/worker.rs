@@ -107,9 +107,13 @@ impl Worker<'_> {
     /// One of the `jobs` threads: takes cells off the queue until it is empty.
     fn slot(&self, shared: &Mutex<(VecDeque<&Cell>, Tally)>, began: Timestamp) -> Result<()> {
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+        // Cells in a row that others hold: only when that is all that is left is there nothing to do but wait.
+        let mut busy = 0;
         while !self.stop.requested() {
             let Some(cell) = lock().0.pop_front() else { break };
-            match self.advance(cell, began)? {
+            let step = self.advance(cell, began)?;
+            busy = if matches!(step, Step::Busy) { busy + 1 } else { 0 };
+            match step {
                 Step::Done => lock().1.done += 1,
                 Step::Found => {
                     self.watch.watch(cell, Happening::AlreadyDone);
@@ -117,8 +121,14 @@ impl Worker<'_> {
                 }
                 Step::Again => lock().0.push_front(cell),
                 Step::Busy => {
-                    lock().0.push_back(cell);
-                    std::thread::sleep(BUSY_PAUSE);
+                    let waiting = {
+                        let queue = &mut lock().0;
+                        queue.push_back(cell);
+                        queue.len()
+                    };
+                    if busy >= waiting {
+                        std::thread::sleep(BUSY_PAUSE);
+                    }
                 }
                 Step::Failed(failed) => {
                     self.watch.watch(cell, Happening::Failed);
