@@ -245,7 +245,10 @@ impl Store {
     }
 
     fn cell_path(&self, key: &CellKey) -> PathBuf {
-        self.root.join("cells").join(&key.as_str()[..2]).join(key.as_str())
+        self.root
+            .join("cells")
+            .join(key.as_str().get(..2).unwrap_or_default())
+            .join(key.as_str())
     }
 }
 
