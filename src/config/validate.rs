@@ -116,12 +116,6 @@ fn protocol(protocol: &ProtocolConfig) -> Result<(), Finding> {
         "protocol.seeds",
         "names a seed twice; each is one cell per fraction",
     )?;
-    // TOML integers, and the JSON of most readers, end at 63 or 53 bits; a seed must survive both.
-    ask(
-        protocol.seeds.iter().all(|&seed| seed <= i64::MAX as u64),
-        "protocol.seeds",
-        "has a seed above 2^63 - 1",
-    )?;
     ask(
         !protocol.pool.is_empty(),
         "protocol.pool",
