@@ -1,3 +1,5 @@
-//! Benchmarks.
+//! Benchmarks: one binary, a module per subject. `cargo bench -- map` runs one.
 
-fn main() {}
+mod map;
+
+criterion::criterion_main!(map::benches);

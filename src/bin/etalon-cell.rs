@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use etalon::cli::{self, Exit};
-use etalon::profile::machine::LIBTORCH;
+use etalon::profile::machine;
 use etalon::run::cell::{self, JsonLines};
 
 fn main() -> ExitCode {
@@ -31,7 +31,6 @@ fn main() -> ExitCode {
 
 /// That this line is reached says that libtorch was found.
 fn probe() -> anyhow::Result<Exit> {
-    let libtorch = cfg!(feature = "torch").then_some(LIBTORCH);
-    cli::Ui::new(true, true).json(&serde_json::json!({ "libtorch": libtorch }))?;
+    cli::Ui::new(true, true).json(&serde_json::json!({ "libtorch": machine::libtorch() }))?;
     Ok(Exit::Done)
 }

@@ -17,17 +17,11 @@ use crate::eval::{self, GroundTruth, Rules, Scores, Thresholds};
 #[command(after_help = "\
 Examples:
   etalon evaluate --ground-truth gt.json --detections results.json --subset test --tiou 0.3:0.7:0.1
-  etalon evaluate --ground-truth gt.json --detections results.json --subset validation --tiou 0.5:0.95:0.05 --recall 1,5 --json")]
+  etalon evaluate --ground-truth gt.json --detections results.json --subset validation \\
+    --tiou 0.5:0.95:0.05 --recall 1,5 --json")]
 pub struct Args {
-    /// Annotations in ActivityNet's form (`database` → `subset`, `annotations`).
-    #[arg(long, value_name = "JSON")]
-    ground_truth: PathBuf,
-    /// Detections: `results` → video → `label`, `score`, `segment`; or columns `video-id`, `t-start`, `t-end`, `label`, `score`.
-    #[arg(long, value_name = "JSON")]
-    detections: PathBuf,
-    /// Subset of the annotations that is scored, in any case.
-    #[arg(long, value_name = "NAME")]
-    subset: String,
+    #[command(flatten)]
+    files: Files,
     /// tIoU thresholds: `start:end:step`, both ends included, or a comma-separated list.
     #[arg(long, value_name = "GRID", default_value = "0.3:0.7:0.1")]
     tiou: String,
@@ -37,6 +31,20 @@ pub struct Args {
     /// Recall with k detections per instance, for each k of a comma-separated list.
     #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     recall: Vec<u32>,
+}
+
+/// What is scored, from files.
+#[derive(clap::Args)]
+struct Files {
+    /// Annotations in ActivityNet's form (`database` → `subset`, `annotations`).
+    #[arg(long, value_name = "JSON")]
+    ground_truth: PathBuf,
+    /// Detections: `results` → video → `label`, `score`, `segment`; or columns `video-id`, `t-start`, `t-end`, `label`, `score`.
+    #[arg(long, value_name = "JSON")]
+    detections: PathBuf,
+    /// Subset of the annotations that is scored, in any case.
+    #[arg(long, value_name = "NAME")]
+    subset: String,
 }
 
 /// [`Rules`] as an argument.
@@ -72,15 +80,15 @@ struct Output {
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let tiou: Thresholds = args.tiou.parse()?;
-    let rules = args.rules.into();
-    let truth = GroundTruth::parse(&read(&args.ground_truth, "--ground-truth")?, &args.ground_truth, &args.subset)?;
-    let detections = DetectionFile::parse(&read(&args.detections, "--detections")?, &args.detections, &truth)?;
+    let (files, rules) = (&args.files, args.rules.into());
+    let truth = GroundTruth::parse(&read(&files.ground_truth, "--ground-truth")?, &files.ground_truth, &files.subset)?;
+    let detections = DetectionFile::parse(&read(&files.detections, "--detections")?, &files.detections, &truth)?;
     let scores = eval::evaluate_rows(&truth, detections.rows(), tiou.as_slice(), rules, &args.recall)?;
     if !detections.unknown_labels.is_empty() {
         ui.remark(unknown_labels(&detections));
     }
     let output = Output {
-        subset: args.subset.clone(),
+        subset: files.subset.clone(),
         videos: truth.video_count(),
         instances: truth.instance_count(rules),
         detections: detections.len(),
@@ -123,7 +131,7 @@ fn table(output: &Output) -> Table {
         [vec![name], percent(values), percent(&[mean])].concat()
     };
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     let thresholds: Vec<String> = scores.tiou.iter().map(f64::to_string).collect();
     table.set_header([vec!["AP % at tIoU".to_owned()], thresholds, vec!["mean".to_owned()]].concat());
     table.add_rows(scores.per_class.iter().map(|(class, values)| row(class.clone(), values)));

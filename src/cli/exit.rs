@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::base::fsio;
 use crate::run::Fault;
-use crate::{config, data, eval, run, store};
+use crate::{config, data, detectors, eval, run, store};
 
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +52,49 @@ impl Exit {
         if cause.is::<store::Error>() {
             return Some(Self::Store);
         }
-        // Verbs read what the user names; they write into the store or next to it.
-        cause
-            .downcast_ref::<fsio::Error>()
-            .map(|error| if error.operation == "read" { Self::BadInput } else { Self::Store })
+        if let Some(error) = cause.downcast_ref::<fsio::Error>() {
+            return Some(Self::of_file(error));
+        }
+        // A transparent variant hides its source from the chain.
+        match cause.downcast_ref::<detectors::Error>()? {
+            detectors::Error::Features(_) | detectors::Error::Model(_) | detectors::Error::NoTorch(_) => Some(Self::BadInput),
+            detectors::Error::File(error) => Some(Self::of_file(error)),
+            detectors::Error::Diverged { .. } => Some(Self::Unexpected),
+        }
+    }
+
+    /// Verbs read what the user names; they write into the store or next to it.
+    fn of_file(error: &fsio::Error) -> Self {
+        if error.operation == "read" { Self::BadInput } else { Self::Store }
     }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn denied(operation: &'static str) -> fsio::Error {
+        fsio::Error::wrap(operation, Path::new("x"))(std::io::ErrorKind::PermissionDenied.into())
+    }
+
+    #[test]
+    fn the_first_cause_that_says_its_kind_decides() {
+        assert_eq!(Exit::of(&anyhow::anyhow!("surprise")), Exit::Unexpected);
+        assert_eq!(
+            Exit::of(&anyhow::Error::new(eval::Error::NoInstances { videos: 0 }).context("while scoring")),
+            Exit::BadInput
+        );
+        assert_eq!(Exit::of(&denied("read").into()), Exit::BadInput);
+        assert_eq!(Exit::of(&denied("create").into()), Exit::Store);
+        assert_eq!(Exit::of(&detectors::Error::File(denied("write")).into()), Exit::Store);
+        assert_eq!(Exit::of(&detectors::Error::NoTorch("etad".into()).into()), Exit::BadInput);
     }
 }

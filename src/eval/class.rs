@@ -87,3 +87,75 @@ fn rank_choices(segment: Segment, instances: &[Segment], lowest: f64, choices: &
         choices.extend(ties::descending(&overlaps).into_iter().take(reaching).map(|at| (overlaps[at], at)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn segment((start, length): (u8, u8)) -> Segment {
+        Segment {
+            start: start.into(),
+            end: f64::from(start) + f64::from(length),
+        }
+    }
+
+    fn class(instances: &[(usize, u8, u8)], candidates: &[(usize, u8, u8, f64)]) -> Class {
+        let mut class = Class::default();
+        for &(video, start, length) in instances {
+            class.add_instance(video, segment((start, length)));
+        }
+        let placed = candidates.iter();
+        class.candidates = placed
+            .map(|&(video, start, length, score)| Candidate {
+                video: Some(video),
+                segment: segment((start, length)),
+                score,
+            })
+            .collect();
+        class
+    }
+
+    #[test]
+    fn an_instance_is_found_once() {
+        let twice = class(&[(0, 10, 4), (0, 50, 4)], &[(0, 10, 4, 0.9), (0, 10, 4, 0.8), (0, 50, 4, 0.7)]);
+        // Hits at ranks 1 and 3 of two instances: (1 + 2/3) / 2.
+        assert!((twice.average_precisions(&[0.5])[0] - 5.0 / 6.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_detection_falls_back_on_its_second_choice() {
+        let neighbours = class(&[(0, 10, 10), (0, 12, 10)], &[(0, 10, 10, 0.9), (0, 10, 10, 0.8)]);
+        assert_eq!(neighbours.average_precisions(&[0.5, 0.9]), [1.0, 0.5]);
+    }
+
+    #[test]
+    fn a_detection_in_another_video_is_wrong() {
+        let mut misplaced = class(&[(1, 10, 4)], &[(0, 10, 4, 0.9), (1, 10, 4, 0.8)]);
+        assert_eq!(misplaced.average_precisions(&[0.5]), [0.5]);
+        misplaced.candidates[0].video = None;
+        assert_eq!(misplaced.average_precisions(&[0.5]), [0.5]);
+    }
+
+    #[test]
+    fn a_class_without_detections_has_precision_zero() {
+        assert_eq!(class(&[(0, 10, 4)], &[]).average_precisions(&[0.3, 0.5]), [0.0, 0.0]);
+    }
+
+    proptest! {
+        /// The short cuts of `rank_choices` against sorting every overlap.
+        #[test]
+        fn choices_come_in_the_order_of_a_full_sort(
+            instances in proptest::collection::vec((0_u8..12, 0_u8..6), 0..60),
+            detection in (0_u8..12, 0_u8..6),
+            lowest in 0.05_f64..1.0,
+        ) {
+            let instances: Vec<Segment> = instances.into_iter().map(segment).collect();
+            let overlaps: Vec<f64> = instances.iter().map(|&instance| match_quality(segment(detection), instance)).collect();
+            let expected: Vec<usize> = ties::descending(&overlaps).into_iter().filter(|&at| overlaps[at] >= lowest).collect();
+            let mut choices = Vec::new();
+            rank_choices(segment(detection), &instances, lowest, &mut choices);
+            prop_assert_eq!(choices.into_iter().map(|(_, at)| at).collect::<Vec<_>>(), expected);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use crate::data::Segment;
 /// Length of the intersection over length of the union, 0 for segments that do not meet.
 ///
 /// Two empty segments have no union: the result is then NaN, and so it is when an inverted segment cancels the length of
-/// the other one. Published evaluators never reject such a pair; see [`match_quality`].
+/// the other one. Published evaluators count such a pair as a match, and so does [`evaluate`](super::evaluate).
 #[inline]
 pub fn tiou(a: Segment, b: Segment) -> f64 {
     let intersection = (a.end.min(b.end) - a.start.max(b.start)).max(0.0);

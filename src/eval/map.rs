@@ -100,3 +100,88 @@ fn mean_recall(classes: &[(&String, &Class)], k: u32, tiou: &[f64]) -> Vec<f64> 
         .map(|level| recalls.iter().map(|recall| recall[level]).sum::<f64>() / recalls.len() as f64)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Instance, Segment};
+
+    fn truth() -> GroundTruth {
+        let instance = |label, start| Instance {
+            segment: Segment { start, end: start + 2.0 },
+            label,
+        };
+        GroundTruth {
+            classes: vec!["jump".into(), "fly".into(), "swim".into()],
+            numbers: BTreeMap::new(),
+            videos: [
+                ("a".into(), vec![instance(0, 1.0), instance(1, 5.0)]),
+                ("b".into(), vec![instance(0, 9.0)]),
+            ]
+            .into(),
+        }
+    }
+
+    fn detection(label: usize, start: f64, score: f64) -> Detection {
+        Detection {
+            segment: Segment { start, end: start + 2.0 },
+            label,
+            score,
+        }
+    }
+
+    #[test]
+    fn means_leave_out_classes_without_instances_only() {
+        let found = [(
+            "a".to_owned(),
+            vec![detection(0, 1.0, 0.9), detection(2, 1.0, 0.9), detection(7, 1.0, 0.9)],
+        )]
+        .into();
+        let scores = evaluate(&truth(), &found, &[0.5], Rules::Activitynet, &[1]).unwrap();
+        assert_eq!(
+            scores.per_class,
+            [("fly".to_owned(), vec![0.0]), ("jump".to_owned(), vec![0.5])].into()
+        );
+        assert_eq!((scores.map, scores.average_map), (vec![0.25], 0.25));
+        assert_eq!(scores.recall, [(1, vec![0.25])].into());
+        assert_eq!(scores.evaluator, "activitynet/1");
+    }
+
+    #[test]
+    fn recall_counts_k_detections_per_instance() {
+        let found = [(
+            "a".to_owned(),
+            vec![detection(0, 40.0, 0.9), detection(0, 1.0, 0.8), detection(1, 5.0, 0.7)],
+        )]
+        .into();
+        let scores = evaluate(&truth(), &found, &[0.5], Rules::Activitynet, &[1, 2]).unwrap();
+        assert_eq!(scores.recall, [(1, vec![0.5]), (2, vec![0.75])].into());
+    }
+
+    #[test]
+    fn the_order_of_rows_decides_between_equal_scores() {
+        let rows = [("a", detection(0, 1.0, 0.5)), ("a", detection(0, 40.0, 0.5))];
+        let score = |rows: &[(&'static str, Detection)]| {
+            evaluate_rows(&truth(), rows.iter().copied(), &[0.5], Rules::Activitynet, &[])
+                .unwrap()
+                .per_class["jump"][0]
+        };
+        assert_eq!(score(&rows), 0.25);
+        assert_eq!(score(&[rows[1], rows[0]]), 0.5);
+    }
+
+    #[test]
+    fn what_cannot_be_ranked_or_placed_is_refused() {
+        let refusal = |detection: Detection, tiou: f64| {
+            let found = [("a".to_owned(), vec![detection])].into();
+            evaluate(&truth(), &found, &[tiou], Rules::Activitynet, &[])
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refusal(detection(0, 1.0, f64::NAN), 0.5).contains("score = NaN"));
+        assert!(refusal(detection(0, f64::INFINITY, 0.5), 0.5).contains("segment = inf"));
+        assert!(refusal(detection(0, 1.0, 0.5), 1.5).contains("leaves the range"));
+        let nothing = evaluate(&GroundTruth::default(), &Detections::new(), &[0.5], Rules::Activitynet, &[]);
+        assert!(matches!(nothing, Err(Error::NoInstances { videos: 0 })));
+    }
+}

@@ -8,8 +8,15 @@ use serde::Serialize;
 
 use crate::base::fsio;
 
-/// Version of libtorch the native detectors are built against (`tch` pins it exactly).
-pub const LIBTORCH: &str = "2.11.0";
+/// Version of the libtorch the native detectors were built against; `None` in a build without them.
+pub fn libtorch() -> Option<&'static str> {
+    Some(env!("ETALON_LIBTORCH")).filter(|version| !version.is_empty())
+}
+
+/// Version and commit of this etalon: "0.1.0 (abcdef1)".
+pub fn etalon() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("ETALON_COMMIT"), ")")
+}
 
 /// Processor, memory and system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

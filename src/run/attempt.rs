@@ -16,6 +16,7 @@ use super::watch::Happening;
 use super::worker::Worker;
 use crate::base::fsio;
 use crate::event::{Event, Phase};
+use crate::profile::machine;
 use crate::profile::process::Ended;
 use crate::protocol::Cell;
 use crate::store::journal::{Entry, Journal};
@@ -133,7 +134,7 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
         training: made.training,
         usage,
         provenance: Provenance {
-            etalon: version(),
+            etalon: machine::etalon().to_owned(),
             libtorch: made.libtorch,
             device: worker.device.clone(),
             host: worker.machine.host.clone(),
@@ -144,12 +145,6 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
         },
         notes: made.notes,
     }
-}
-
-/// Version and, where the build knows it, commit of this etalon: "0.1.0 (abcdef1)".
-pub fn version() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    option_env!("ETALON_COMMIT").map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"))
 }
 
 /// Output that is no event (a library that prints) goes beside the other logs.

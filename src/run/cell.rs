@@ -12,7 +12,7 @@ use crate::config::{Arch, ModelConfig};
 use crate::data::Dataset;
 use crate::detectors;
 use crate::event::{Event, Observer, Phase};
-use crate::profile::machine::LIBTORCH;
+use crate::profile::machine;
 use crate::protocol::Sample;
 use crate::store::layout::write_detections;
 use crate::store::record::{SampleFacts, TrainingFacts};
@@ -93,7 +93,7 @@ fn sample_facts(dataset: &Dataset, sample: &Sample, test: &[String]) -> SampleFa
 fn libtorch(config: &ModelConfig) -> Option<String> {
     match config.arch {
         Arch::Prior(_) => None,
-        Arch::Etad(_) => Some(LIBTORCH.to_owned()),
+        Arch::Etad(_) => machine::libtorch().map(str::to_owned),
     }
 }
 

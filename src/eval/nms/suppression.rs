@@ -188,18 +188,14 @@ mod tests {
     #[test]
     fn soft_suppression_keeps_the_published_candidates_in_their_order() {
         let fixture = Fixture::open("common/nms.safetensors");
-        let gaussian = |sigma: f32| move |overlap: f32| (-(overlap * overlap) / sigma).exp();
-        let cases: [(&str, f32, Box<dyn Fn(f32) -> f32>); 6] = [
-            ("softnms.0", 0.001, Box::new(gaussian(0.5))),
-            ("softnms.1", 0.001, Box::new(gaussian(0.75))),
-            ("softnms.2", 0.05, Box::new(gaussian(0.5))),
-            (
-                "softnms.3",
-                0.001,
-                Box::new(|overlap| if overlap >= 0.3 { 1.0 - overlap } else { 1.0 }),
-            ),
-            ("softnms.4", 0.001, Box::new(|overlap| if overlap >= 0.3 { 0.0 } else { 1.0 })),
-            ("softnms.5", 0.001, Box::new(gaussian(0.5))),
+        type Weight = fn(f32) -> f32;
+        let cases: [(&str, f32, Weight); 6] = [
+            ("softnms.0", 0.001, |overlap| (-(overlap * overlap) / 0.5).exp()),
+            ("softnms.1", 0.001, |overlap| (-(overlap * overlap) / 0.75).exp()),
+            ("softnms.2", 0.05, |overlap| (-(overlap * overlap) / 0.5).exp()),
+            ("softnms.3", 0.001, |overlap| if overlap >= 0.3 { 1.0 - overlap } else { 1.0 }),
+            ("softnms.4", 0.001, |overlap| if overlap >= 0.3 { 0.0 } else { 1.0 }),
+            ("softnms.5", 0.001, |overlap| (-(overlap * overlap) / 0.5).exp()),
         ];
         for (case, min_score, weight) in cases {
             let kept = soft(spans(&fixture, case), min_score, weight);

@@ -1,0 +1,65 @@
+# etalon: set-up, build, demo and tests. Everything is built with one cargo profile (--release), so that each heavy
+# dependency is compiled once.
+
+SHELL  := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+
+# libtorch_cpu.so of the wheel names the CUDA runtime and CUPTI, also where no GPU is used.
+TORCH := torch==2.11.0
+PINS  := $(TORCH) nvidia-cuda-runtime==13.5.37 nvidia-cuda-cupti==13.5.25
+# CUDA=1 adds the wheels that a GPU needs.
+CUDA  ?=
+
+.PHONY: setup toolchain build demo test check bench clean
+
+# Provisions libtorch in .venv and links .libtorch to it; a LIBTORCH in the environment is used instead.
+ifdef LIBTORCH
+setup: toolchain
+	@test -e "$(LIBTORCH)/lib/libtorch_cpu.so" || \
+	  { echo "LIBTORCH=$(LIBTORCH) holds no lib/libtorch_cpu.so: point it at a libtorch 2.11.0, or unset it" >&2; exit 1; }
+else
+setup: toolchain
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "no $(PYTHON): install Python 3.10 or newer (it fetches libtorch), or set LIBTORCH to a libtorch 2.11.0" >&2; exit 1; }
+	@if [ "$$(cat .venv/etalon-pins 2>/dev/null || true)" != "$(PINS) cuda=$(CUDA)" ]; then \
+	  echo "fetching libtorch ($(PINS))"; \
+	  $(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }; \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PINS); \
+	  if [ -n "$(CUDA)" ]; then .venv/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH); fi; \
+	  echo "$(PINS) cuda=$(CUDA)" > .venv/etalon-pins; \
+	fi
+	@ln -sfn "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/torch" .libtorch
+	@test -e .libtorch/lib/libtorch_cpu.so || \
+	  { echo "the wheel $(TORCH) holds no libtorch: remove .venv and run make setup again" >&2; exit 1; }
+endif
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "no cargo: install Rust 1.90 or newer (https://rustup.rs)" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || \
+	  { echo "no C++ compiler, which the libtorch bindings need: install one (Debian: apt install g++), or set CXX" >&2; exit 1; }
+
+build: setup
+	cargo build --release
+
+# The whole protocol on the built-in corpus, and its report. An interrupted demo goes on where it stopped.
+demo: build
+	./target/release/etalon run experiments/demo.toml --store results/demo
+	./target/release/etalon report results/demo --out results/demo/report
+	@echo "the report is in $(CURDIR)/results/demo/report"
+
+test: setup
+	cargo test --release
+	cargo test --release --no-default-features
+
+check: setup
+	cargo fmt --check
+	cargo clippy --release --all-targets --no-default-features -- -D warnings
+	cargo clippy --release --all-targets -- -D warnings
+
+bench: setup
+	cargo bench
+
+# Keeps results/.
+clean:
+	rm -rf target .venv .libtorch

@@ -1,0 +1,107 @@
+//! Tells the linker where libtorch lies at run time, and the program what it was built from.
+//!
+//! Sets `ETALON_COMMIT` (short hash, `+dirty` with uncommitted changes, `unknown` outside git), `ETALON_LIBTORCH` (version,
+//! empty without the `torch` feature) and `ETALON_CRATES` (`name version` of every direct dependency, comma-separated).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    // The sources decide whether the tree is dirty; they cause a new compilation anyway.
+    for input in ["build.rs", "src", "Cargo.toml", "Cargo.lock"] {
+        rerun_if_changed(Path::new(input));
+    }
+    println!("cargo:rustc-env=ETALON_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
+    println!("cargo:rustc-env=ETALON_CRATES={}", direct_dependencies());
+    let libtorch = if std::env::var_os("CARGO_FEATURE_TORCH").is_some() {
+        link_libtorch()
+    } else {
+        String::new()
+    };
+    println!("cargo:rustc-env=ETALON_LIBTORCH={libtorch}");
+}
+
+/// Stores the libraries' folder in every program, test and benchmark, so that they run from anywhere. Returns the version.
+fn link_libtorch() -> String {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    // Unset only when cargo runs without this project's .cargo/config.toml.
+    let folder = std::env::var_os("LIBTORCH").map_or_else(|| PathBuf::from(".libtorch"), PathBuf::from);
+    let Ok(folder) = folder.canonicalize() else {
+        println!(
+            "cargo:warning=no libtorch at {}: run `make setup`, or set LIBTORCH to a libtorch 2.11.0",
+            folder.display()
+        );
+        return "unknown".into();
+    };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.join("lib").display());
+    libtorch_version(&folder).unwrap_or_else(|| "unknown".into())
+}
+
+/// From `build-version` of the C++ distribution, or `version.py` of the Python wheel.
+fn libtorch_version(folder: &Path) -> Option<String> {
+    if let Ok(version) = std::fs::read_to_string(folder.join("build-version")) {
+        return Some(version.trim().to_owned());
+    }
+    let text = std::fs::read_to_string(folder.join("version.py")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("__version__"))?;
+    line.split(['\'', '"']).nth(1).map(str::to_owned)
+}
+
+fn commit() -> Option<String> {
+    // The reference that HEAD names may be packed; a path that does not exist would run this script every time.
+    let mut watched = vec!["HEAD".to_owned(), "packed-refs".to_owned()];
+    watched.extend(git(&["symbolic-ref", "--quiet", "HEAD"]));
+    for name in watched {
+        if let Some(path) = git(&["rev-parse", "--git-path", &name]) {
+            rerun_if_changed(Path::new(&path));
+        }
+    }
+    let hash = git(&["rev-parse", "--short", "HEAD"])?;
+    let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
+    Some(if dirty { format!("{hash}+dirty") } else { hash })
+}
+
+/// Trimmed output of a git command; `None` when it fails or says nothing.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+fn rerun_if_changed(path: &Path) {
+    if path.exists() {
+        println!("cargo:rerun-if-changed={}", path.display());
+    }
+}
+
+/// The packages that Cargo.lock lists under this one, with their versions.
+fn direct_dependencies() -> String {
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let field = |package: &str, key: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))?;
+        Some(line.trim_matches('"').to_owned())
+    };
+    let packages: Vec<&str> = lock.split("[[package]]").skip(1).collect();
+    let versions: BTreeMap<String, String> = packages
+        .iter()
+        .filter_map(|package| Some((field(package, "name")?, field(package, "version")?)))
+        .collect();
+    let own = packages
+        .iter()
+        .find(|package| field(package, "name").as_deref() == Some(env!("CARGO_PKG_NAME")));
+    let listed = own
+        .and_then(|package| package.split_once("dependencies = ["))
+        .map_or("", |(_, list)| list);
+    // An entry has a version of its own where the lock file holds several.
+    let named = listed.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+    let described = named.map(|entry| match versions.get(entry) {
+        Some(version) => format!("{entry} {version}"),
+        None => entry.to_owned(),
+    });
+    described.collect::<Vec<_>>().join(", ")
+}
