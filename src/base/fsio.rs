@@ -124,6 +124,35 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).map_err(Error::wrap("copy", from))
 }
 
+/// Copies a folder of plain files; `to` appears whole or not at all, and an existing `to` stays as it is.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        return Ok(());
+    }
+    let temporary = parent(to).join(format!(".{}.{}.tmp", file_name(to), uuid::Uuid::new_v4().simple()));
+    create_dir(&temporary)?;
+    for name in list(from)? {
+        copy(&from.join(&name), &temporary.join(&name))?;
+    }
+    replace_with_file(to, &temporary)
+}
+
+/// Creates an empty file, or sets the modification time of an existing one, by the clock of the file server.
+///
+/// # Errors
+/// The file cannot be opened or its time not set.
+pub fn touch(path: &Path) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::wrap("open", path))?;
+    // SAFETY: the descriptor is open for the whole call, and a null pointer means "now" to futimens.
+    match unsafe { libc::futimens(std::os::fd::AsRawFd::as_raw_fd(&file), std::ptr::null()) } {
+        0 => Ok(()),
+        _ => Err(Error::wrap("touch", path)(io::Error::last_os_error())),
+    }
+}
+
 /// Reads a whole file.
 ///
 /// # Errors

@@ -1,3 +1,36 @@
-//! The child process of a cell, and of the verbs that need a network.
+//! The child process of every cell, and of what else needs a network: the only program that loads libtorch.
+//!
+//! `etalon-cell run JOB.json` runs one attempt; `etalon-cell probe` says which libtorch it found.
 
-fn main() {}
+use std::path::Path;
+use std::process::ExitCode;
+
+use etalon::cli::{self, Exit};
+use etalon::profile::machine;
+use etalon::run::cell::{self, JsonLines};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout()))
+            .map(|()| Exit::Done)
+            .map_err(Into::into),
+        ["probe"] => probe(),
+        _ => Err(anyhow::anyhow!(
+            "this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json"
+        )),
+    };
+    result
+        .unwrap_or_else(|error| {
+            cli::ui::report_error(&error);
+            Exit::of(&error)
+        })
+        .into()
+}
+
+/// That this line is reached says that libtorch was found.
+fn probe() -> anyhow::Result<Exit> {
+    cli::Ui::new(true, true).json(&serde_json::json!({ "libtorch": machine::libtorch() }))?;
+    Ok(Exit::Done)
+}

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::base::fsio;
-use crate::{data, detectors, eval};
+use crate::run::Fault;
+use crate::{config, data, detectors, eval, run, store};
 
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +39,18 @@ impl Exit {
 
     /// A line per error type of the library; `None` where a deeper cause decides.
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if cause.is::<eval::Error>() || cause.is::<data::features::Error>() {
+        if let Some(error) = cause.downcast_ref::<run::Error>() {
+            return match error.fault() {
+                Fault::Input => Some(Self::BadInput),
+                Fault::Store => Some(Self::Store),
+                Fault::Other => None,
+            };
+        }
+        if cause.is::<config::Error>() || cause.is::<eval::Error>() || cause.is::<data::features::Error>() {
             return Some(Self::BadInput);
+        }
+        if cause.is::<store::Error>() {
+            return Some(Self::Store);
         }
         if let Some(error) = cause.downcast_ref::<fsio::Error>() {
             return Some(Self::of_file(error));

@@ -1,11 +1,144 @@
 //! `etalon plan`.
 
-use super::{Exit, Ui};
+use std::path::PathBuf;
 
-/// (being written)
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::{Exit, Ui, ui};
+use crate::base::Percent;
+use crate::run::Prepared;
+use crate::store::{PlannedCell, Store};
+
+/// Show what an experiment would run, without running it.
+///
+/// Reads the annotations alone; with --store also the features, which the identity of a cell depends on.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Examples:
+  etalon plan experiments/demo.toml
+  etalon plan experiments/demo.toml --store results      what is done and what is left
+  etalon plan experiments/demo.toml --resolved           the experiment with every default")]
+pub struct Args {
+    /// Experiment file.
+    experiment: PathBuf,
+    /// Print the experiment as TOML with every default filled in.
+    #[arg(long, conflicts_with_all = ["store", "json"])]
+    resolved: bool,
+    /// Compare with the results in this store.
+    #[arg(long)]
+    store: Option<PathBuf>,
+}
 
-pub fn run(_args: &Args, _ui: &Ui) -> anyhow::Result<Exit> {
-    anyhow::bail!("not written yet")
+#[derive(Serialize)]
+struct Plan {
+    experiment: String,
+    models: Vec<String>,
+    seeds: Vec<u64>,
+    training_videos: usize,
+    test_videos: usize,
+    fractions: Vec<Size>,
+    cells: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+}
+
+/// What a fraction amounts to, over the seeds.
+#[derive(Serialize)]
+struct Size {
+    fraction: Percent,
+    videos: usize,
+    instances_mean: f64,
+}
+
+#[derive(Serialize)]
+struct Progress {
+    done: usize,
+    outstanding: Vec<PlannedCell>,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let prepared = Prepared::open(&args.experiment).context("cannot plan the experiment")?;
+    if args.resolved {
+        ui.line(prepared.experiment.resolved_toml().trim_end());
+        return Ok(Exit::Done);
+    }
+    let plan = plan(&prepared, args.store.as_deref())?;
+    if ui.json {
+        ui.json(&plan)?;
+    } else {
+        print(&plan, ui);
+    }
+    Ok(Exit::Done)
+}
+
+fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<Plan> {
+    let protocol = &prepared.experiment.protocol;
+    let models: Vec<String> = prepared.experiment.model.keys().cloned().collect();
+    let mut fractions = Vec::new();
+    for &fraction in &protocol.fractions {
+        let samples = protocol
+            .seeds
+            .iter()
+            .map(|&seed| prepared.sample(fraction, seed))
+            .collect::<Result<Vec<_>, _>>()?;
+        let instances: usize = samples.iter().map(|s| prepared.corpus.dataset.instance_count(&s.videos)).sum();
+        let videos = samples.first().map_or(0, |s| s.videos.len());
+        fractions.push(Size {
+            fraction,
+            videos,
+            instances_mean: instances as f64 / samples.len().max(1) as f64,
+        });
+    }
+    let progress = store.map(|root| progress(prepared, root)).transpose()?;
+    Ok(Plan {
+        experiment: prepared.experiment.name.clone(),
+        cells: models.len() * protocol.fractions.len() * protocol.seeds.len(),
+        seeds: protocol.seeds.clone(),
+        training_videos: prepared.split.train.len(),
+        test_videos: prepared.split.test.len(),
+        models,
+        fractions,
+        progress,
+    })
+}
+
+fn progress(prepared: &Prepared, root: &std::path::Path) -> anyhow::Result<Progress> {
+    let cells = prepared.grid()?.cells;
+    // A store that does not exist yet has nothing done; planning does not create it.
+    let store = root.exists().then(|| Store::open(root)).transpose()?;
+    let is_done = |key| store.as_ref().is_some_and(|s| s.is_done(key));
+    let outstanding: Vec<PlannedCell> = cells.iter().filter(|c| !is_done(&c.key)).map(Into::into).collect();
+    Ok(Progress {
+        done: cells.len() - outstanding.len(),
+        outstanding,
+    })
+}
+
+fn print(plan: &Plan, ui: &Ui) {
+    ui.line(format!(
+        "{}: {} models ({}) x {} fractions x {} seeds = {} cells",
+        plan.experiment,
+        plan.models.len(),
+        plan.models.join(", "),
+        plan.fractions.len(),
+        plan.seeds.len(),
+        plan.cells
+    ));
+    ui.line(format!(
+        "{} training videos, {} test videos",
+        plan.training_videos, plan.test_videos
+    ));
+    let mut table = ui::table(&["fraction", "videos", "instances (mean over seeds)"]);
+    for size in &plan.fractions {
+        table.add_row([
+            format!("{} %", size.fraction),
+            size.videos.to_string(),
+            format!("{:.1}", size.instances_mean),
+        ]);
+    }
+    ui.line(table.to_string());
+    if let Some(progress) = &plan.progress {
+        ui.line(format!("{} done, {} outstanding", progress.done, progress.outstanding.len()));
+    }
 }

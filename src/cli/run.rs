@@ -1,11 +1,285 @@
 //! `etalon run`.
 
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
 use super::{Exit, Ui};
+use crate::base::Percent;
+use crate::profile::Machine;
+use crate::protocol::Cell;
+use crate::run::{Error, Prepared, Stop, Tally, Worker, cell_program};
+use crate::store::{PlannedCell, Store};
 
-/// (being written)
+use progress::Progress;
+
+/// Run the cells of an experiment that are not done yet.
+///
+/// Every finished cell is on disk before the next one begins. Running again continues where the last run ended, also after
+/// a crash, and tries failed cells anew. Several runs, also on several machines, can share one store. The first Ctrl-C
+/// stops cleanly, the second one at once.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Examples:
+  etalon run experiments/demo.toml --store results
+  etalon run results                                  continue, from the store alone
+  etalon run experiments/demo.toml --only prior --fraction 10 --seed 0
+  etalon run experiments/thumos14.toml --jobs 1 --threads 8 --device cuda:0
 
-pub fn run(_args: &Args, _ui: &Ui) -> anyhow::Result<Exit> {
-    anyhow::bail!("not written yet")
+Exit codes: 0 every cell is done, 6 invalid experiment or input, 7 cells failed, 8 the store cannot be used, 130 interrupted.")]
+pub struct Args {
+    /// Experiment file, or a store with one experiment.
+    #[arg(value_name = "EXPERIMENT|STORE")]
+    experiment: PathBuf,
+    /// Folder for the results; created when missing [default: results].
+    #[arg(long)]
+    store: Option<PathBuf>,
+    /// Cells at once [default: cores divided by threads; 1 on a GPU].
+    #[arg(long, short, value_parser = at_least_one)]
+    jobs: Option<usize>,
+    /// Compute threads per cell [default: cores divided by jobs; 1 when neither is given]. Results depend on it in their
+    /// last digits.
+    #[arg(long, short, value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Where networks compute: cpu, cuda:0.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Only this model; may be repeated.
+    #[arg(long, value_name = "MODEL")]
+    only: Vec<String>,
+    /// Only this percentage; may be repeated.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    fraction: Vec<Percent>,
+    /// Only this seed; may be repeated.
+    #[arg(long, value_name = "SEED")]
+    seed: Vec<u64>,
+    /// List the outstanding cells and run nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or_else(|| "use a whole number from 1".to_owned())
+}
+
+fn percent(text: &str) -> Result<Percent, String> {
+    let number: f64 = text
+        .trim_end_matches('%')
+        .trim()
+        .parse()
+        .map_err(|_| "use a number from 0 to 100".to_owned())?;
+    Percent::new(number).map_err(|e| e.to_string())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Summary<'a> {
+    store: &'a Path,
+    experiment: String,
+    cells: usize,
+    interrupted: bool,
+    #[serde(flatten)]
+    tally: Tally,
+}
+
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let (experiment, root) = locate(args)?;
+    let prepared = Prepared::open(&experiment)?;
+    let all = prepared.grid()?.cells;
+    let planned: Vec<PlannedCell> = all.iter().map(Into::into).collect();
+    let cells = select(args, &prepared, all)?;
+    if args.dry_run {
+        return dry_run(&cells, &root, ui);
+    }
+
+    let store = Store::create(&root)?;
+    let digest = {
+        let others = store.experiments()?;
+        let digest = store.add_experiment(&prepared.experiment.resolved_toml(), &planned)?;
+        if !others.is_empty() && !others.iter().any(|d| d == digest.as_str()) {
+            let shared = planned.iter().filter(|c| store.is_done(&c.key)).count();
+            let new = planned.len() - shared;
+            ui.remark(format!(
+                "this experiment is new to the store: {shared} of its cells are done already, {new} are added"
+            ));
+        }
+        digest
+    };
+    // Everything a cell needs is in the store and on the data's own disk; what was opened here is not needed any more.
+    let limits = prepared.experiment.limits.cell.clone();
+    drop(prepared);
+
+    let outstanding: Vec<Cell> = cells.iter().filter(|c| !store.is_done(&c.key)).cloned().collect();
+    let machine = Machine::here();
+    let (jobs, threads) = parallelism(args.jobs, args.threads, machine.usable_cores, args.device != "cpu");
+    let (stop, progress) = (Stop::on_signals()?, Progress::new(ui, outstanding.len()));
+    let worker = Worker {
+        store: &store,
+        experiment: &digest,
+        limits: &limits,
+        machine: &machine,
+        program: cell_program(),
+        jobs,
+        threads,
+        device: args.device.clone(),
+        stop: &stop,
+        watch: &progress,
+    };
+    let tally = worker.run(&outstanding);
+    progress.finish();
+    let mut tally = tally.context("the run was stopped; finished cells are kept")?;
+    tally.found += cells.len() - outstanding.len();
+    conclude(
+        Summary {
+            store: store.root(),
+            experiment: digest.to_string(),
+            cells: cells.len(),
+            interrupted: stop.requested(),
+            tally,
+        },
+        ui,
+    )
+}
+
+/// The experiment file and the store's folder.
+fn locate(args: &Args) -> anyhow::Result<(PathBuf, PathBuf)> {
+    if !args.experiment.is_dir() {
+        return Ok((args.experiment.clone(), args.store.clone().unwrap_or_else(|| "results".into())));
+    }
+    let store = Store::open(&args.experiment)?;
+    let folder = store.root().join("experiments");
+    match store.experiments()?.as_slice() {
+        [digest] => Ok((
+            store.experiment(digest)?,
+            args.store.clone().unwrap_or_else(|| args.experiment.clone()),
+        )),
+        [] => Err(Error::Request(format!(
+            "{} has no experiment yet; run an experiment file with --store",
+            args.experiment.display()
+        ))
+        .into()),
+        several => {
+            let files: Vec<_> = several
+                .iter()
+                .map(|d| folder.join(format!("{d}.toml")).display().to_string())
+                .collect();
+            let text = format!(
+                "{} has {} experiments; name one of them: {}",
+                args.experiment.display(),
+                files.len(),
+                files.join(", ")
+            );
+            Err(Error::Request(text).into())
+        }
+    }
+}
+
+/// The cells that --only, --fraction and --seed leave.
+fn select(args: &Args, prepared: &Prepared, mut cells: Vec<Cell>) -> anyhow::Result<Vec<Cell>> {
+    for name in &args.only {
+        prepared.model(name)?;
+    }
+    let wanted = |c: &Cell| {
+        (args.only.is_empty() || args.only.contains(&c.model))
+            && (args.fraction.is_empty() || args.fraction.contains(&c.spec.fraction))
+            && (args.seed.is_empty() || args.seed.contains(&c.spec.seed))
+    };
+    cells.retain(wanted);
+    if cells.is_empty() {
+        let text = "no cell of the experiment matches --only, --fraction and --seed; `etalon plan` shows what it has";
+        return Err(Error::Request(text.to_owned()).into());
+    }
+    Ok(cells)
+}
+
+fn dry_run(cells: &[Cell], root: &Path, ui: &Ui) -> anyhow::Result<Exit> {
+    let store = root.exists().then(|| Store::open(root)).transpose()?;
+    let outstanding: Vec<PlannedCell> = cells
+        .iter()
+        .filter(|c| !store.as_ref().is_some_and(|s| s.is_done(&c.key)))
+        .map(Into::into)
+        .collect();
+    if ui.json {
+        ui.json(&outstanding)?;
+    } else {
+        for cell in &outstanding {
+            ui.line(format!("{}  {} {} % seed {}", cell.key, cell.model, cell.fraction, cell.seed));
+        }
+        ui.remark(format!("{} of {} cells would run", outstanding.len(), cells.len()));
+    }
+    Ok(Exit::Done)
+}
+
+/// Cells at once and threads per cell.
+fn parallelism(jobs: Option<usize>, threads: Option<usize>, cores: usize, gpu: bool) -> (usize, usize) {
+    match (jobs, threads) {
+        (Some(jobs), Some(threads)) => (jobs, threads),
+        (Some(jobs), None) => (jobs, (cores / jobs).max(1)),
+        // Cells would compete for the memory of the one device.
+        (None, threads) if gpu => (1, threads.unwrap_or(cores)),
+        (None, threads) => {
+            let threads = threads.unwrap_or(1);
+            ((cores / threads).max(1), threads)
+        }
+    }
+}
+
+fn conclude(summary: Summary<'_>, ui: &Ui) -> anyhow::Result<Exit> {
+    let Summary {
+        cells, interrupted, tally, ..
+    } = &summary;
+    if ui.json {
+        ui.json(&summary)?;
+    } else {
+        for failed in &tally.failed {
+            let PlannedCell { model, fraction, seed, .. } = &failed.cell;
+            ui.line(format!(
+                "failed: {model} {fraction} % seed {seed}: {}\n  log: {}",
+                failed.message,
+                failed.log.display()
+            ));
+        }
+        let Tally { done, found, failed, left } = tally;
+        let mut text = format!(
+            "{} of {cells} cells are done ({done} by this run), {} failed",
+            done + found,
+            failed.len()
+        );
+        if *interrupted {
+            text += &format!(", {left} left: run the same command again to continue");
+        }
+        ui.line(text);
+    }
+    Ok(match () {
+        () if summary.interrupted => Exit::Interrupted,
+        () if !summary.tally.failed.is_empty() => Exit::Incomplete,
+        () => Exit::Done,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_shared_out_between_jobs_and_threads() {
+        assert_eq!(parallelism(None, None, 8, false), (8, 1));
+        assert_eq!(parallelism(Some(3), None, 8, false), (3, 2));
+        assert_eq!(parallelism(None, Some(4), 8, false), (2, 4));
+        assert_eq!(parallelism(None, Some(16), 8, false), (1, 16));
+        assert_eq!(parallelism(Some(16), None, 8, false), (16, 1));
+        assert_eq!(parallelism(None, None, 8, true), (1, 8));
+    }
+
+    #[test]
+    fn fractions_may_carry_a_percent_sign() {
+        assert_eq!(percent("10%").unwrap(), percent("10").unwrap());
+        assert!(percent("0").is_err() && percent("ten").is_err());
+    }
 }

@@ -18,7 +18,11 @@ pub struct Ui {
 impl Ui {
     /// Reads what the streams are.
     pub fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet, live: !quiet && std::io::stderr().is_terminal() }
+        Self {
+            json,
+            quiet,
+            live: !quiet && std::io::stderr().is_terminal(),
+        }
     }
 
     /// A line of the result on standard output. A closed pipe is no error.
@@ -41,6 +45,17 @@ impl Ui {
             let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
         }
     }
+}
+
+/// An empty table for people: no lines, the first column to the left, numbers to the right.
+pub fn table(header: &[&str]) -> comfy_table::Table {
+    use comfy_table::{CellAlignment, Table, presets};
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 /// The error and its causes on standard error, one paragraph.

@@ -26,6 +26,8 @@ pub struct Record {
     pub sample: SampleFacts,
     /// mAP on the test videos.
     pub scores: Scores,
+    /// Digest of the detections that were scored.
+    pub detections: Digest,
     /// How the training went.
     pub training: TrainingFacts,
     /// What it cost.

@@ -2,6 +2,7 @@
 
 mod evaluate;
 mod layers;
+mod run;
 #[cfg(feature = "torch")]
 mod start;
 

@@ -1,0 +1,104 @@
+//! The machine a cell runs on, as far as it explains a result or a cost.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::base::fsio;
+
+/// Version of the libtorch the native detectors were built against; `None` in a build without them.
+pub fn libtorch() -> Option<&'static str> {
+    Some(env!("ETALON_LIBTORCH")).filter(|version| !version.is_empty())
+}
+
+/// Version and commit of this etalon: "0.1.0 (abcdef1)".
+pub fn etalon() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("ETALON_COMMIT"), ")")
+}
+
+/// Processor, memory and system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// Host name.
+    pub host: String,
+    /// Name and version of the system.
+    pub os: String,
+    /// Processor model.
+    pub cpu: String,
+    /// Logical cores of the machine.
+    pub cores: usize,
+    /// Cores this process may use: affinity and the control group's quota counted in.
+    pub usable_cores: usize,
+    /// Main memory in bytes.
+    pub memory_bytes: u64,
+    /// Memory this process could still get, in bytes (the control group's limit counted in).
+    pub available_bytes: u64,
+}
+
+impl Machine {
+    /// Describes this machine.
+    pub fn here() -> Self {
+        use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+        let what = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(what);
+        let unknown = || "unknown".to_owned();
+        let free = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+        Self {
+            host: System::host_name().unwrap_or_else(unknown),
+            os: System::long_os_version().unwrap_or_else(unknown),
+            cpu: system.cpus().first().map_or_else(unknown, |cpu| cpu.brand().trim().to_owned()),
+            cores: system.cpus().len(),
+            usable_cores: usable_cores(),
+            memory_bytes: system.total_memory(),
+            available_bytes: system.available_memory().min(free),
+        }
+    }
+}
+
+/// Cores this process may use: affinity and the control group's quota counted in.
+pub fn usable_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Bytes that can still be written under `path`.
+///
+/// # Errors
+/// The file system cannot be asked.
+pub fn disk_free(path: &Path) -> fsio::Result<u64> {
+    let invalid = |_| fsio::Error::wrap("measure", path)(io::ErrorKind::InvalidInput.into());
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(invalid)?;
+    // SAFETY: statvfs is plain numbers, for which all zeros is a value.
+    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` is a live NUL-terminated string and `facts` a live struct of the right type.
+    match unsafe { libc::statvfs(name.as_ptr(), &raw mut facts) } {
+        0 => Ok(facts.f_bavail * facts.f_frsize),
+        _ => Err(fsio::Error::wrap("measure", path)(io::Error::last_os_error())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_has_memory_and_at_least_one_usable_core() {
+        let machine = Machine::here();
+        assert!(machine.memory_bytes > 1 << 20 && machine.usable_cores >= 1 && machine.cores >= 1);
+        assert!(machine.available_bytes <= machine.memory_bytes);
+    }
+
+    #[test]
+    fn free_space_of_a_missing_folder_is_an_error_that_names_it() {
+        assert!(disk_free(Path::new(".")).unwrap() > 0);
+        assert!(
+            disk_free(Path::new("/no/such/place"))
+                .unwrap_err()
+                .to_string()
+                .contains("/no/such/place")
+        );
+    }
+}

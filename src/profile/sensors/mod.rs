@@ -1,0 +1,6 @@
+//! The sensors, one source of numbers per file.
+
+pub mod gpu;
+pub mod tree;
+
+pub use tree::ProcessTree;

@@ -1,0 +1,71 @@
+//! From an experiment file to what its cells share: data, split and grid.
+
+use std::path::Path;
+
+use super::error::{Error, Result};
+use crate::base::Percent;
+use crate::config::{Corpus, Experiment, ModelConfig};
+use crate::eval::{self, Detections, GroundTruth, Scores};
+use crate::protocol::{Grid, Sample, Split};
+
+/// An experiment with its annotations read and split. Feature files are opened when they are needed.
+pub struct Prepared {
+    /// Resolved settings.
+    pub experiment: Experiment,
+    /// Annotations and features.
+    pub corpus: Corpus,
+    /// Who trains and who tests.
+    pub split: Split,
+}
+
+impl Prepared {
+    /// Reads the experiment and its annotations, and splits the videos.
+    ///
+    /// # Errors
+    /// The experiment or its annotations are wrong.
+    pub fn open(path: &Path) -> Result<Self> {
+        let experiment = Experiment::load(path).map_err(Error::input)?;
+        let corpus = Corpus::open(&experiment).map_err(Error::input)?;
+        let split = Split::new(&corpus.dataset, &experiment.protocol).map_err(Error::input)?;
+        Ok(Self { experiment, corpus, split })
+    }
+
+    /// The cells in running order. Their keys hold a digest of the features, so every feature file is read.
+    ///
+    /// # Errors
+    /// A feature file is missing or wrong.
+    pub fn grid(&self) -> Result<Grid> {
+        let digest = self.corpus.digest(&self.split).map_err(Error::input)?;
+        self.experiment.grid(&digest).map_err(Error::input)
+    }
+
+    /// The videos a cell trains on.
+    ///
+    /// # Errors
+    /// The fraction rounds to no video.
+    pub fn sample(&self, fraction: Percent, seed: u64) -> Result<Sample> {
+        Sample::draw(&self.corpus.dataset, &self.split.train, &self.experiment.protocol, fraction, seed).map_err(Error::input)
+    }
+
+    /// A model of the experiment by its name.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn model(&self, name: &str) -> Result<&ModelConfig> {
+        let known = || self.experiment.model.keys().cloned().collect();
+        self.experiment.model.get(name).ok_or_else(|| Error::NoModel {
+            name: name.to_owned(),
+            known: known(),
+        })
+    }
+
+    /// Scores detections on the test videos by the experiment's rules.
+    ///
+    /// # Errors
+    /// No test video has an instance, or a detection is not finite.
+    pub fn evaluate(&self, detections: &Detections) -> Result<Scores> {
+        let truth = GroundTruth::of(&self.corpus.dataset, &self.split.test);
+        let settings = &self.experiment.evaluate;
+        eval::evaluate(&truth, detections, &settings.tiou, settings.rules, &[]).map_err(Error::input)
+    }
+}
