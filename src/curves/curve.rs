@@ -118,8 +118,8 @@ struct Chance {
 }
 
 /// Paths reach `HORIZON` times the largest observed size in `STEPS` equal steps of ln n.
-const HORIZON: f64 = 1000.0;
-const STEPS: usize = 70;
+const HORIZON: f64 = 100.0;
+const STEPS: usize = 60;
 /// Points per unit of ln n at which a target's first crossing is sought.
 const SEARCH_DENSITY: f64 = 10.0;
 /// A residual or a fall of this many standard errors is told.

@@ -105,11 +105,11 @@ pub(super) const FLOOR: Parameter = Parameter {
     link: Link::Logit,
 };
 
-/// Close to a uniform prior on the ceiling itself.
-pub(super) const CEILING_PRIOR: Normal = Normal { mean: 0.0, sd: 2.0 };
+/// Wide, leaning towards a high ceiling: a finished task is usually solvable.
+pub(super) const CEILING_PRIOR: Normal = Normal { mean: 1.0, sd: 2.0 };
 
 /// A detector that has seen nothing finds nothing, but a classifier guesses: small, with a long tail.
-pub(super) const FLOOR_PRIOR: Normal = Normal { mean: -4.0, sd: 2.0 };
+pub(super) const FLOOR_PRIOR: Normal = Normal { mean: -5.0, sd: 2.0 };
 
 /// `ceiling · (floor + (1 − floor) · rise)`, for families that differ in their rise from 0 to 1.
 pub(super) fn between(values: &[f64], rise: f64) -> f64 {

@@ -16,6 +16,7 @@ mod fit;
 mod linalg;
 mod observation;
 mod posterior;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod warning;
@@ -25,6 +26,7 @@ pub use curve::{Curve, FamilyFit, Forecast, Options, ParameterValue, Reach};
 pub use family::{CurveFamily, Link, Normal, Parameter, Range};
 pub use fit::Stop;
 pub use observation::{Direction, Observation, Size};
+pub use summary::{At, BadAt, Questions, Summary};
 pub use warning::Warning;
 
 /// Why no curve could be fitted.

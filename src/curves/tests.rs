@@ -3,9 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use super::*;
 use crate::base::Stream;
 use crate::stats::quantile;
+
+fn shared(file: &str) -> PathBuf {
+    let root = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = root.join(file);
+    assert!(path.exists(), "{} is missing: set ETALON_SHARED", path.display());
+    path
+}
 
 /// Five-seed learning curves of published detectors, by curve name.
 fn detection_curves() -> BTreeMap<String, Vec<Observation>> {
@@ -47,7 +56,7 @@ fn synthetic(sizes: &[f64], seeds: u64, noise: f64, truth: impl Fn(f64) -> f64) 
 fn forty_percent_of_the_data_foretells_the_full_score_of_real_detectors() {
     let mut errors = Vec::new();
     let mut covered = 0;
-    for (name, observations) in detection_curves() {
+    for observations in detection_curves().into_values() {
         let largest = observations.iter().map(|o| o.n).fold(0.0, f64::max);
         let (seen, full): (Vec<_>, Vec<_>) = observations
             .into_iter()
@@ -58,12 +67,6 @@ fn forty_percent_of_the_data_foretells_the_full_score_of_real_detectors() {
         let truth = full.iter().map(|o| o.score).sum::<f64>() / full.len() as f64;
         errors.push((forecast.median - truth).abs());
         covered += usize::from(forecast.interval.contains(truth));
-        if std::env::var_os("SHOW").is_some() {
-            eprintln!(
-                "{name:40} truth {truth:.3} median {:.3} [{:.3}, {:.3}]",
-                forecast.median, forecast.interval.lower, forecast.interval.upper
-            );
-        }
     }
     errors.sort_by(f64::total_cmp);
     let median = quantile(&errors, 0.5).unwrap();
@@ -189,4 +192,37 @@ fn a_fall_beyond_noise_and_a_thin_design_are_told() {
         warnings.iter().any(|w| matches!(w, Warning::NotMonotone { n, .. } if *n == 60.0)),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() {
+    // Fit up to a third of the largest size (5 seeds), predict the error at the largest: every fourth development curve.
+    let mut reader = csv::Reader::from_path(shared("curves/lcdb_third_dev.csv")).unwrap();
+    let mut curves: BTreeMap<String, (Vec<Observation>, f64, f64)> = BTreeMap::new();
+    for row in reader.records() {
+        let row = row.unwrap();
+        let field = |i: usize| row[i].parse::<f64>().unwrap();
+        let curve = curves.entry(row[0].to_owned()).or_default();
+        if &row[5] == "fit" {
+            curve.0.extend((0..5).map(|seed| Observation { n: field(4), score: field(7 + seed), seed: Some(seed as u64) }));
+        }
+        if &row[6] == "1" {
+            (curve.1, curve.2) = (field(4), field(12));
+        }
+    }
+    let options = Options { direction: Direction::Decreasing, ..Options::default() };
+    let curves: Vec<_> = curves.into_values().step_by(4).collect();
+    let outcomes: Vec<(f64, f64, bool)> = curves
+        .par_iter()
+        .map(|(seen, n, truth)| {
+            let curve = Curve::fit(seen, &options).unwrap();
+            let forecast = curve.forecast(*n);
+            let last = curve.sizes().last().unwrap().mean;
+            ((forecast.median - truth).abs(), (last - truth).abs(), forecast.interval.contains(*truth))
+        })
+        .collect();
+    let mean_of = |f: fn(&(f64, f64, bool)) -> f64| outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;
+    let (error, last_value, coverage) = (mean_of(|o| o.0), mean_of(|o| o.1), mean_of(|o| f64::from(u8::from(o.2))));
+    assert!(error < 0.8 * last_value, "mean error {error}, of the last value {last_value}");
+    assert!((0.84..=0.96).contains(&coverage), "coverage {coverage}");
 }
