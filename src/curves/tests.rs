@@ -204,13 +204,20 @@ fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() 
         let field = |i: usize| row[i].parse::<f64>().unwrap();
         let curve = curves.entry(row[0].to_owned()).or_default();
         if &row[5] == "fit" {
-            curve.0.extend((0..5).map(|seed| Observation { n: field(4), score: field(7 + seed), seed: Some(seed as u64) }));
+            curve.0.extend((0..5).map(|seed| Observation {
+                n: field(4),
+                score: field(7 + seed),
+                seed: Some(seed as u64),
+            }));
         }
         if &row[6] == "1" {
             (curve.1, curve.2) = (field(4), field(12));
         }
     }
-    let options = Options { direction: Direction::Decreasing, ..Options::default() };
+    let options = Options {
+        direction: Direction::Decreasing,
+        ..Options::default()
+    };
     let curves: Vec<_> = curves.into_values().step_by(4).collect();
     let outcomes: Vec<(f64, f64, bool)> = curves
         .par_iter()
@@ -218,7 +225,11 @@ fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() 
             let curve = Curve::fit(seen, &options).unwrap();
             let forecast = curve.forecast(*n);
             let last = curve.sizes().last().unwrap().mean;
-            ((forecast.median - truth).abs(), (last - truth).abs(), forecast.interval.contains(*truth))
+            (
+                (forecast.median - truth).abs(),
+                (last - truth).abs(),
+                forecast.interval.contains(*truth),
+            )
         })
         .collect();
     let mean_of = |f: fn(&(f64, f64, bool)) -> f64| outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;

@@ -43,7 +43,12 @@ impl Stored {
         if records.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }
-        Ok(Self { path: path.to_owned(), experiments: read_experiments(&path.join("experiments"))?, records, datasets })
+        Ok(Self {
+            path: path.to_owned(),
+            experiments: read_experiments(&path.join("experiments"))?,
+            records,
+            datasets,
+        })
     }
 
     /// The experiment of that name or digest (a prefix will do); without one, the newest.
@@ -55,13 +60,25 @@ impl Stored {
         self.experiments.iter().rev().find(matches).ok_or_else(|| Error::NoExperiment {
             path: self.path.clone(),
             wanted: wanted.unwrap_or("").to_owned(),
-            known: if self.experiments.is_empty() { "none".into() } else { self.experiments.iter().map(|e| format!("{:?}", e.name)).collect::<Vec<_>>().join(", ") },
+            known: if self.experiments.is_empty() {
+                "none".into()
+            } else {
+                self.experiments
+                    .iter()
+                    .map(|e| format!("{:?}", e.name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            },
         })
     }
 
     /// The records that `experiment` produced.
     pub fn records_of(&self, experiment: &StoredExperiment) -> Vec<Record> {
-        self.records.iter().filter(|r| r.provenance.experiment == experiment.digest).cloned().collect()
+        self.records
+            .iter()
+            .filter(|r| r.provenance.experiment == experiment.digest)
+            .cloned()
+            .collect()
     }
 
     /// Digests of the data sets that these records were made from.
@@ -75,8 +92,16 @@ impl Stored {
         let ran: BTreeSet<&str> = self.records.iter().map(|r| r.provenance.experiment.as_str()).collect();
         for record in &self.records {
             let digest = &record.provenance.experiment;
-            let experiment = self.experiments.iter().find(|e| e.digest == *digest).map_or(digest.as_str(), |e| &e.name);
-            let name = if ran.len() > 1 { format!("{experiment} {}/{}", digest.get(..6).unwrap_or(digest), record.model) } else { record.model.clone() };
+            let experiment = self
+                .experiments
+                .iter()
+                .find(|e| e.digest == *digest)
+                .map_or(digest.as_str(), |e| &e.name);
+            let name = if ran.len() > 1 {
+                format!("{experiment} {}/{}", digest.get(..6).unwrap_or(digest), record.model)
+            } else {
+                record.model.clone()
+            };
             curves.entry(name).or_default().push(observation(record));
         }
         curves
@@ -85,7 +110,11 @@ impl Stored {
 
 /// A record as a point of a learning curve.
 pub fn observation(record: &Record) -> Observation {
-    Observation { n: record.sample.videos as f64, score: record.scores.average_map, seed: Some(record.seed) }
+    Observation {
+        n: record.sample.videos as f64,
+        score: record.scores.average_map,
+        seed: Some(record.seed),
+    }
 }
 
 fn read_cells(cells: &Path) -> Result<(Vec<Record>, BTreeMap<String, String>), Error> {
@@ -124,10 +153,20 @@ fn read_experiments(folder: &Path) -> Result<Vec<StoredExperiment>, Error> {
         }
         let path = folder.join(&file);
         let text = fsio::read_text(&path)?;
-        let table: toml::Table = toml::from_str(&text).map_err(|source| Error::Experiment { path: path.clone(), source })?;
+        let table: toml::Table = toml::from_str(&text).map_err(|source| Error::Experiment {
+            path: path.clone(),
+            source,
+        })?;
         let name = table.get("name").and_then(toml::Value::as_str).unwrap_or(digest).to_owned();
         let written = path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        dated.push((written, StoredExperiment { digest: digest.to_owned(), name, text }));
+        dated.push((
+            written,
+            StoredExperiment {
+                digest: digest.to_owned(),
+                name,
+                text,
+            },
+        ));
     }
     dated.sort_by(|a, b| (a.0, &a.1.digest).cmp(&(b.0, &b.1.digest)));
     Ok(dated.into_iter().map(|d| d.1).collect())
