@@ -310,7 +310,9 @@ fn show(curve: &Summary, ui: &Ui) {
     if !curve.targets.is_empty() {
         let needed = |n: Option<f64>| n.map_or("not reachable".to_owned(), number);
         let targets = curve.targets.iter().map(|t| {
-            let range = format!("{} – {}", needed(t.n_lower), t.n_upper.map_or("unbounded".into(), number));
+            let range = t.n_lower.map_or("–".to_owned(), |low| {
+                format!("{} – {}", number(low), t.n_upper.map_or("unbounded".into(), number))
+            });
             vec![
                 score(t.score),
                 needed(t.n_median),
@@ -339,7 +341,7 @@ fn show(curve: &Summary, ui: &Ui) {
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
-    rows.for_each(|row| drop(table.add_row(row)));
+    table.add_rows(rows);
     format!("{table}\n")
 }
 
@@ -349,4 +351,54 @@ fn score(value: f64) -> String {
 
 fn number(n: f64) -> String {
     if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.2}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table_of(text: &str, by: Option<&str>, direction: Direction) -> Result<Vec<Series>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.csv");
+        crate::base::fsio::replace(&path, text.as_bytes()).unwrap();
+        read_table(&path, by, direction)
+    }
+
+    fn message(result: Result<Vec<Series>, Error>) -> String {
+        let text = result.err().unwrap().to_string();
+        text[text.find("scores.csv").unwrap()..].to_owned()
+    }
+
+    #[test]
+    fn rows_are_grouped_and_an_empty_score_asks_for_a_forecast() {
+        let text = "model,n,score,seed\na,10,0.1,0\nb, 10 ,0.2,0\na,20,0.3,\na,40,,\n";
+        let series = table_of(text, Some("model"), Direction::Increasing).unwrap();
+        assert_eq!(
+            series.iter().map(|s| (s.name.as_str(), s.observations.len())).collect::<Vec<_>>(),
+            [("a", 2), ("b", 1)]
+        );
+        assert_eq!(series[0].asked, [At::Videos(40.0)]);
+        assert_eq!((series[0].observations[0].seed, series[0].observations[1].seed), (Some(0), None));
+        assert_eq!(table_of("n,score\n1,0.5\n", None, Direction::Increasing).unwrap()[0].name, "scores");
+    }
+
+    #[test]
+    fn a_bad_field_is_named_by_file_line_and_column() {
+        let at = |text| message(table_of(text, None, Direction::Increasing));
+        assert_eq!(
+            at("n,score\n10,0.1\n20,high\n"),
+            "scores.csv:3: column \"score\" holds \"high\", which is not a number"
+        );
+        assert!(at("n,score\n10,45.2\n").starts_with("scores.csv:2: column \"score\" holds \"45.2\", which is outside 0..1"));
+        assert!(at("n,score\n0,0.5\n").starts_with("scores.csv:2: column \"n\" holds \"0\""));
+        assert!(at("n,score,seed\n5,0.5,x\n").starts_with("scores.csv:2: column \"seed\""));
+        assert_eq!(at("size,score\n"), "scores.csv has no column \"n\"; its header is size, score");
+        assert!(at("n,score\n10,0.5,7\n").starts_with("scores.csv"));
+    }
+
+    #[test]
+    fn losses_may_exceed_one_but_not_be_negative() {
+        assert!(table_of("n,score\n10,3.5\n", None, Direction::Decreasing).is_ok());
+        assert!(message(table_of("n,score\n10,-1\n", None, Direction::Decreasing)).contains("no loss"));
+    }
 }

@@ -148,12 +148,12 @@ fn forecasts(report: &Report) -> Section {
             rows.push(vec![
                 model.name.clone(),
                 format!("{:.0}", f.n),
-                format!("{:.1}×", f.n / largest),
+                format!("{:.1}", f.n / largest),
                 percent(f.median),
                 format!("{} – {}", percent(f.interval.lower), percent(f.interval.upper)),
                 backtest.map_or_else(dash, |b| percent(b.median_error)),
                 backtest.map_or_else(dash, |b| format!("{:.0} % of {}", 100.0 * b.coverage, b.predictions.len())),
-                backtest.map_or_else(dash, |b| format!("{:.1}×", b.tested_factor)),
+                backtest.map_or_else(dash, |b| format!("{:.1}", b.tested_factor)),
             ]);
         }
         for t in &curve.targets {
@@ -162,7 +162,8 @@ fn forecasts(report: &Report) -> Section {
                 model.name.clone(),
                 percent(t.score),
                 n(t.n_median, "not reachable"),
-                format!("{} – {}", n(t.n_lower, "not reachable"), n(t.n_upper, "unbounded")),
+                t.n_lower
+                    .map_or_else(dash, |low| format!("{low:.0} – {}", n(t.n_upper, "unbounded"))),
                 format!("{:.0} %", 100.0 * t.probability_reachable),
             ]);
         }

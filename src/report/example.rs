@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::Error;
 use super::build::{Input, build};
 use super::model::Report;
 use super::render::{self, Renderer};
+use super::source::Stored;
 use crate::base::{Digest, Percent, Stream};
 use crate::eval::Scores;
 use crate::event::Phase;
@@ -231,4 +233,41 @@ fn a_sample_report() {
     for artifact in render::all().iter().flat_map(|r| r.render(&report).unwrap()) {
         crate::base::fsio::replace(&folder.join(&artifact.path), &artifact.bytes).unwrap();
     }
+}
+
+#[test]
+fn a_store_gives_its_records_curves_and_newest_experiment() {
+    let folder = tempfile::tempdir().unwrap();
+    let publish = |path: String, bytes: &[u8]| crate::base::fsio::replace(&folder.path().join(path), bytes).unwrap();
+    assert!(matches!(Stored::read(folder.path()), Err(Error::Empty { .. })));
+    publish("experiments/0123abcd.toml".into(), TOML.as_bytes());
+    for record in records(|_, _, seed| seed > 1) {
+        let cell = format!("cells/{}/{}", &record.key.as_str()[..2], record.key);
+        publish(format!("{cell}/record.json"), &serde_json::to_vec(&record).unwrap());
+        publish(format!("{cell}/cell.json"), br#"{"dataset":"f00d"}"#);
+    }
+    publish("cells/ff/unfinished/claims/1.json".into(), b"{}");
+    let stored = Stored::read(folder.path()).unwrap();
+    let experiment = stored.experiment(None).unwrap();
+    assert_eq!(
+        (experiment.name.as_str(), stored.records_of(experiment).len()),
+        ("sbhar-limited-data", 24)
+    );
+    assert_eq!(stored.datasets_of(&stored.records), BTreeSet::from(["f00d".to_owned()]));
+    assert_eq!(stored.observations().keys().collect::<Vec<_>>(), ["etad", "prior"]);
+    assert!(stored.experiment(Some("0123")).is_ok());
+    assert!(
+        stored
+            .experiment(Some("other"))
+            .unwrap_err()
+            .to_string()
+            .contains("\"sbhar-limited-data\"")
+    );
+    publish("cells/00/broken/record.json".into(), b"{");
+    assert!(
+        Stored::read(folder.path())
+            .unwrap_err()
+            .to_string()
+            .contains("broken/record.json is not a record")
+    );
 }

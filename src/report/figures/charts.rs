@@ -102,7 +102,7 @@ fn cost(report: &Report) -> Option<Chart> {
     };
     let series = |m: &ModelReport| {
         let points: Vec<(f64, f64)> = m.fractions.iter().map(|f| (f.videos, f.cost.cpu_s / unit)).collect();
-        let detail = points.last().map_or_else(String::new, |p| format!("{:.1}", p.1));
+        let detail = points.last().map_or_else(String::new, |p| format!("{:.1} {name}", p.1));
         let bars = points.iter().map(|&(x, y)| (x, y, y, y)).collect();
         Series {
             label: m.name.clone(),

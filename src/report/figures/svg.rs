@@ -21,23 +21,19 @@ const MARGIN: (i32, i32, i32, i32) = (46, 150, 34, 62);
 /// Least distance of two labels at the right edge, in pixels.
 const LABEL_GAP: i32 = 30;
 
-/// After Okabe and Ito, darkened until each keeps a contrast of 3:1 on white and on near-black.
-const PALETTE: [RGBColor; 6] = [
-    RGBColor(0x1f, 0x77, 0xb4),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x00, 0x8f, 0x68),
-    RGBColor(0xb8, 0x5c, 0x9a),
-    RGBColor(0x9a, 0x7b, 0x00),
-    RGBColor(0x6f, 0x6f, 0x78),
+/// After Okabe and Ito: told apart with any colour vision. Each with its shade on a dark ground.
+const PALETTE: [(RGBColor, &str); 6] = [
+    (RGBColor(0x1f, 0x77, 0xb4), "#4ea3e0"),
+    (RGBColor(0xd5, 0x5e, 0x00), "#f0823a"),
+    (RGBColor(0x00, 0x8f, 0x68), "#2bbd92"),
+    (RGBColor(0xb8, 0x5c, 0x9a), "#d884bd"),
+    (RGBColor(0x9a, 0x7b, 0x00), "#d1ae33"),
+    (RGBColor(0x6f, 0x6f, 0x78), "#a3a3ad"),
 ];
-const INK: RGBColor = RGBColor(0x1d, 0x1f, 0x24);
-const PALE: RGBColor = RGBColor(0x6b, 0x70, 0x7a);
-const RULE: RGBColor = RGBColor(0xe3, 0xe5, 0xe9);
-
-const STYLE: &str = "<style>svg.chart{font-family:-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}\
-@media (prefers-color-scheme:dark){svg.chart text[fill=\"#1D1F24\"]{fill:#e8e9ec}svg.chart text[fill=\"#6B707A\"]{fill:#a2a7b1}\
-svg.chart [stroke=\"#E3E5E9\"]{stroke:#33363d}svg.chart [stroke=\"#6B707A\"]{stroke:#a2a7b1}}\
-@media print{svg.chart text[fill=\"#1D1F24\"]{fill:#1d1f24}svg.chart text[fill=\"#6B707A\"]{fill:#6b707a}svg.chart [stroke=\"#E3E5E9\"]{stroke:#e3e5e9}}</style>";
+/// Text, paler text, and thin rules, each with its shade on a dark ground.
+const INK: (RGBColor, &str) = (RGBColor(0x1d, 0x1f, 0x24), "#e8e9ec");
+const PALE: (RGBColor, &str) = (RGBColor(0x6b, 0x70, 0x7a), "#a2a7b1");
+const RULE: (RGBColor, &str) = (RGBColor(0xe3, 0xe5, 0xe9), "#33363d");
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
@@ -60,13 +56,26 @@ pub fn draw(chart: &Chart) -> Result<String, Error> {
     let body = text.split_once('>').map_or("", |(_, body)| body);
     Ok(format!(
         "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"100%\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n\
-         <title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-desc\">{}</desc>\n{STYLE}{body}",
+         <title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-desc\">{}</desc>\n<style>{}</style>{body}",
         WIDTH * FINE,
         HEIGHT * FINE,
         escape(&chart.title),
         escape(&chart.description),
+        style_sheet(),
         id = chart.id,
     ))
+}
+
+/// Fonts of the reader's system, and the dark shades where the reader's screen is dark (paper never is).
+fn style_sheet() -> String {
+    let recoloured = PALETTE.iter().chain([&INK, &PALE, &RULE]).map(|(RGBColor(r, g, b), dark)| {
+        let bright = format!("#{r:02X}{g:02X}{b:02X}");
+        format!("svg.chart [fill=\"{bright}\"]{{fill:{dark}}}svg.chart [stroke=\"{bright}\"]{{stroke:{dark}}}")
+    });
+    format!(
+        "svg.chart{{font-family:-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}}@media screen and (prefers-color-scheme:dark){{{}}}",
+        recoloured.collect::<String>()
+    )
 }
 
 /// Escapes text for XML.
@@ -100,31 +109,31 @@ impl<'b> Painter<'_, 'b> {
         let chart = self.chart;
         for tick in &chart.y.ticks {
             let y = self.y(tick.at);
-            self.line(&[(left, y), (right, y)], RULE.stroke_width(8))?;
-            self.text(&tick.label, (left - 80, y), 12, PALE, HPos::Right, VPos::Center)?;
+            self.line(&[(left, y), (right, y)], RULE.0.stroke_width(8))?;
+            self.text(&tick.label, (left - 80, y), 12, PALE.0, HPos::Right, VPos::Center)?;
         }
-        self.text(&chart.y.label, (left - 330, top - 190), 12, PALE, HPos::Left, VPos::Center)?;
-        self.line(&[(left, bottom), (right, bottom)], PALE.stroke_width(9))?;
+        self.text(&chart.y.label, (left - 330, top - 190), 12, PALE.0, HPos::Left, VPos::Center)?;
+        self.line(&[(left, bottom), (right, bottom)], PALE.0.stroke_width(9))?;
         for tick in &chart.x.ticks {
             let x = self.x(tick.at);
-            self.line(&[(x, bottom), (x, bottom + 50)], PALE.stroke_width(9))?;
-            self.text(&tick.label, (x, bottom + 80), 12, INK, HPos::Center, VPos::Top)?;
+            self.line(&[(x, bottom), (x, bottom + 50)], PALE.0.stroke_width(9))?;
+            self.text(&tick.label, (x, bottom + 80), 12, INK.0, HPos::Center, VPos::Top)?;
             if let Some(sublabel) = &tick.sublabel {
-                self.text(sublabel, (x, bottom + 230), 11, PALE, HPos::Center, VPos::Top)?;
+                self.text(sublabel, (x, bottom + 230), 11, PALE.0, HPos::Center, VPos::Top)?;
             }
         }
         self.text(
             &chart.x.label,
             (f64::midpoint(f64::from(left), f64::from(right)) as i32, bottom + 430),
             12,
-            PALE,
+            PALE.0,
             HPos::Center,
             VPos::Top,
         )?;
         if let Some((at, label)) = &chart.boundary {
             let x = self.x(*at);
-            self.dashes(&[(x, top), (x, bottom)], PALE, 7, 30)?;
-            self.text(&format!("{label} →"), (x + 60, top + 40), 11, PALE, HPos::Left, VPos::Top)?;
+            self.dashes(&[(x, top), (x, bottom)], PALE.0, 7, 30)?;
+            self.text(&format!("{label} →"), (x + 60, top + 40), 11, PALE.0, HPos::Left, VPos::Top)?;
         }
         Ok(())
     }
@@ -176,7 +185,7 @@ impl<'b> Painter<'_, 'b> {
             let y = (y - overflow).max(top);
             let lifted = if series.detail.is_empty() { y } else { y - 70 };
             self.text(&series.label, (right + 90, lifted), 13, colour(index), HPos::Left, VPos::Center)?;
-            self.text(&series.detail, (right + 90, lifted + 145), 11, PALE, HPos::Left, VPos::Center)?;
+            self.text(&series.detail, (right + 90, lifted + 145), 11, PALE.0, HPos::Left, VPos::Center)?;
         }
         Ok(())
     }
@@ -265,7 +274,7 @@ fn frame() -> (i32, i32, i32, i32) {
 }
 
 fn colour(index: usize) -> RGBColor {
-    PALETTE[index % PALETTE.len()]
+    PALETTE[index % PALETTE.len()].0
 }
 
 #[cfg(test)]
