@@ -20,7 +20,7 @@ const KAPPA_SCALE: f64 = 0.03;
 const SPARE_NOISE: [f64; 4] = [0.002, 0.005, 0.012, 0.03];
 const SPARE_SCALE: f64 = 0.02;
 /// Proposals per component, and draws kept in all.
-const PROPOSALS: usize = 384;
+const PROPOSALS: usize = 1536;
 const DRAWS: usize = 2000;
 /// Share of proposals taken from the prior, where the data say little.
 const FROM_PRIOR: f64 = 0.2;
