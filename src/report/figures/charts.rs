@@ -55,7 +55,12 @@ fn curve_series(model: &ModelReport) -> Series {
             (f.average_map.mean + sd).min(1.0),
         )
     };
-    let end = model.fan.last().filter(|f| f.n > last_seen);
+    // The forecast as the tables print it: the band's end would differ by the seed noise of a measurement.
+    let end = model
+        .curve
+        .as_ref()
+        .and_then(|c| c.forecasts.iter().max_by(|a, b| a.n.total_cmp(&b.n)))
+        .filter(|f| f.n > last_seen);
     Series {
         label: model.name.clone(),
         detail: end.map_or_else(String::new, |f| {
