@@ -1,0 +1,252 @@
+//! Observed scores, gathered by size, and the seed noise around them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::stats::{mean, standard_deviation};
+
+/// The score of one training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Training videos.
+    pub n: f64,
+    /// Score in 0..1 (or a loss, under [`Direction::Decreasing`]).
+    pub score: f64,
+    /// Seed, where it is known. Observations of equal `n` count as repetitions.
+    pub seed: Option<u64>,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Scores in 0..1.
+    #[default]
+    Increasing,
+    /// Losses: not negative.
+    Decreasing,
+}
+
+/// All observations of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    /// Training videos.
+    pub n: f64,
+    /// Mean score.
+    pub mean: f64,
+    /// Standard deviation over seeds; `None` for a single one.
+    pub sd: Option<f64>,
+    /// Number of observations.
+    pub seeds: usize,
+}
+
+/// The observations in the scale that is fitted: a rising score in 0..1.
+#[derive(Clone, Debug)]
+pub(super) struct Observed {
+    /// Ascending in n.
+    pub sizes: Vec<Size>,
+    /// `None` when no size was repeated: the noise is then unknown and marginalised.
+    pub noise: Option<Noise>,
+    /// Back to the user's scale.
+    pub scale: Scale,
+}
+
+impl Observed {
+    pub fn new(observations: &[Observation], direction: Direction) -> Result<Self, Error> {
+        let scale = Scale::new(observations, direction);
+        for (index, o) in observations.iter().enumerate() {
+            if !(o.n > 0.0 && o.n.is_finite()) {
+                return Err(Error::Size { index, n: o.n });
+            }
+            if !(0.0..=1.0).contains(&scale.inward(o.score)) {
+                return Err(Error::Score { index, score: o.score });
+            }
+        }
+        let mut sorted: Vec<(f64, f64)> = observations.iter().map(|o| (o.n, scale.inward(o.score))).collect();
+        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let sizes: Vec<Size> = sorted.chunk_by(|a, b| a.0 == b.0).map(Size::of).collect();
+        if sizes.len() < 2 {
+            return Err(Error::TooFewSizes(sizes.len()));
+        }
+        let noise = Noise::new(&sizes);
+        Ok(Self { sizes, noise, scale })
+    }
+
+    /// Variance of each size's mean: the size's own, shrunk towards the trend over sizes (5 seeds know their spread to
+    /// ± 35 % only). `spare` is used when no size was repeated.
+    pub fn variances(&self, spare: f64) -> Vec<f64> {
+        let of = |s: &Size| match &self.noise {
+            None => spare / s.seeds as f64,
+            Some(noise) => {
+                let (freedom, own) = ((s.seeds - 1) as f64, s.sd.unwrap_or(0.0).powi(2));
+                let shrunk = (freedom * own + Noise::PRIOR_FREEDOM * noise.variance(s.n)) / (freedom + Noise::PRIOR_FREEDOM);
+                shrunk / s.seeds as f64
+            }
+        };
+        self.sizes.iter().map(|s| of(s).max(Noise::LEAST)).collect()
+    }
+
+    /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).
+    pub fn fresh_variance(&self, n: f64, spare: f64) -> f64 {
+        let mut seeds: Vec<usize> = self.sizes.iter().map(|s| s.seeds).collect();
+        seeds.sort_unstable();
+        self.noise.as_ref().map_or(spare, |noise| noise.variance(n)) / seeds[seeds.len() / 2] as f64
+    }
+
+    pub fn largest(&self) -> f64 {
+        self.sizes[self.sizes.len() - 1].n
+    }
+}
+
+impl Size {
+    fn of(group: &[(f64, f64)]) -> Self {
+        let scores: Vec<f64> = group.iter().map(|g| g.1).collect();
+        let centre = mean(&scores).expect("a group has a member");
+        Self {
+            n: group[0].0,
+            mean: centre,
+            sd: standard_deviation(&scores),
+            seeds: scores.len(),
+        }
+    }
+}
+
+/// Seed variance as a log-linear function of ln n, with a mild ridge on the slope.
+#[derive(Clone, Debug)]
+pub(super) struct Noise {
+    level: f64,
+    slope: f64,
+    centre: f64,
+    /// Observed sizes: outside, the trend is held constant.
+    range: (f64, f64),
+}
+
+impl Noise {
+    /// Weight of the trend against a size's own variance, in degrees of freedom.
+    const PRIOR_FREEDOM: f64 = 4.0;
+    /// A mean is never known better than this (standard deviation 1e-4).
+    const LEAST: f64 = 1e-8;
+    const RIDGE: f64 = 2.0;
+
+    fn new(sizes: &[Size]) -> Option<Self> {
+        let points: Vec<(f64, f64)> = sizes
+            .iter()
+            .filter_map(|s| s.sd.map(|sd| (s.n.ln(), sd.powi(2).max(Self::LEAST).ln() + log_bias(s.seeds - 1))))
+            .collect();
+        let centre = mean(&points.iter().map(|p| p.0).collect::<Vec<_>>())?;
+        let level = mean(&points.iter().map(|p| p.1).collect::<Vec<_>>())?;
+        let covariance: f64 = points.iter().map(|(t, z)| (t - centre) * z).sum();
+        let spread: f64 = points.iter().map(|(t, _)| (t - centre).powi(2)).sum();
+        let range = (sizes[0].n.ln(), sizes[sizes.len() - 1].n.ln());
+        Some(Self {
+            level,
+            slope: covariance / (spread + Self::RIDGE),
+            centre,
+            range,
+        })
+    }
+
+    /// Variance of a single seed's score at `n`.
+    fn variance(&self, n: f64) -> f64 {
+        let t = n.ln().clamp(self.range.0, self.range.1);
+        (self.level + self.slope * (t - self.centre)).exp()
+    }
+}
+
+/// −E ln(χ²_k / k): how much the logarithm of a variance of k degrees of freedom is too low on average.
+fn log_bias(freedom: usize) -> f64 {
+    // The error of the asymptotic series is below 0.01 from k = 2; k = 1 is exact.
+    let k = freedom as f64;
+    if freedom == 1 { 1.270_362_8 } else { 1.0 / k + 1.0 / (3.0 * k * k) }
+}
+
+/// Between the user's scale and a rising score in 0..1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    direction: Direction,
+    unit: f64,
+}
+
+impl Scale {
+    fn new(observations: &[Observation], direction: Direction) -> Self {
+        let largest = observations.iter().map(|o| o.score).fold(0.0, f64::max);
+        // A loss above 1 has no natural upper end: room for twice the worst one seen.
+        let unit = if direction == Direction::Decreasing && largest > 1.0 && largest.is_finite() {
+            2.0 * largest
+        } else {
+            1.0
+        };
+        Self { direction, unit }
+    }
+
+    /// From the user's scale.
+    pub fn inward(&self, score: f64) -> f64 {
+        match self.direction {
+            Direction::Increasing => score,
+            Direction::Decreasing => 1.0 - score / self.unit,
+        }
+    }
+
+    /// To the user's scale.
+    pub fn outward(&self, score: f64) -> f64 {
+        match self.direction {
+            Direction::Increasing => score,
+            Direction::Decreasing => (1.0 - score) * self.unit,
+        }
+    }
+
+    /// A length in the user's scale.
+    pub fn length(&self, width: f64) -> f64 {
+        width * self.unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observe(rows: &[(f64, f64)]) -> Vec<Observation> {
+        rows.iter().map(|&(n, score)| Observation { n, score, seed: None }).collect()
+    }
+
+    #[test]
+    fn equal_sizes_are_repetitions_whatever_their_order() {
+        let observed = Observed::new(&observe(&[(20.0, 0.4), (10.0, 0.1), (20.0, 0.6)]), Direction::Increasing).unwrap();
+        let sizes: Vec<_> = observed.sizes.iter().map(|s| (s.n, s.seeds)).collect();
+        assert_eq!(sizes, [(10.0, 1), (20.0, 2)]);
+        assert!((observed.sizes[1].mean - 0.5).abs() < 1e-15);
+    }
+
+    #[test]
+    fn one_lucky_size_without_spread_is_not_trusted_blindly() {
+        let rows: Vec<(f64, f64)> = (1..=5)
+            .flat_map(|i| [-1.0, 0.0, 1.0].map(|e| (f64::from(i) * 10.0, 0.5 + if i == 3 { 0.0 } else { e * 0.02 })))
+            .collect();
+        let observed = Observed::new(&observe(&rows), Direction::Increasing).unwrap();
+        let variances = observed.variances(0.0);
+        assert!(variances[2] > 1e-6 && variances[2] < variances[0], "{variances:?}");
+    }
+
+    #[test]
+    fn percentages_and_bad_sizes_are_refused_with_their_position() {
+        assert_eq!(
+            Observed::new(&observe(&[(1.0, 0.5), (2.0, 45.0)]), Direction::Increasing).unwrap_err(),
+            Error::Score { index: 1, score: 45.0 }
+        );
+        assert_eq!(
+            Observed::new(&observe(&[(0.0, 0.5)]), Direction::Increasing).unwrap_err(),
+            Error::Size { index: 0, n: 0.0 }
+        );
+        assert_eq!(
+            Observed::new(&observe(&[(5.0, 0.5), (5.0, 0.5)]), Direction::Increasing).unwrap_err(),
+            Error::TooFewSizes(1)
+        );
+    }
+
+    #[test]
+    fn losses_above_one_keep_their_scale() {
+        let observed = Observed::new(&observe(&[(1.0, 5.0), (2.0, 3.0)]), Direction::Decreasing).unwrap();
+        assert!((observed.scale.outward(observed.sizes[1].mean) - 3.0).abs() < 1e-12);
+        assert!(observed.sizes[1].mean > observed.sizes[0].mean);
+    }
+}

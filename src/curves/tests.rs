@@ -1,0 +1,239 @@
+//! Curves against real five-seed detection curves and against curves that break naive fits.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use super::*;
+use crate::base::Stream;
+use crate::stats::quantile;
+
+fn shared(file: &str) -> PathBuf {
+    let root = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = root.join(file);
+    assert!(path.exists(), "{} is missing: set ETALON_SHARED", path.display());
+    path
+}
+
+/// Five-seed learning curves of published detectors, by curve name.
+fn detection_curves() -> BTreeMap<String, Vec<Observation>> {
+    let shared =
+        std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = shared.join("curves/tad_actionformer_5seeds.csv");
+    let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{}: {e}; set ETALON_SHARED", path.display()));
+    let mut curves: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
+    for row in reader.records() {
+        let row = row.unwrap();
+        let field = |i: usize| row[i].parse::<f64>().unwrap();
+        let observation = Observation {
+            n: field(5),
+            score: field(7),
+            seed: Some(field(6) as u64),
+        };
+        curves.entry(row[0].to_owned()).or_default().push(observation);
+    }
+    curves
+}
+
+fn synthetic(sizes: &[f64], seeds: u64, noise: f64, truth: impl Fn(f64) -> f64) -> Vec<Observation> {
+    let mut stream = Stream::new(7, "test/curves");
+    let mut observations = Vec::new();
+    for &n in sizes {
+        for seed in 0..seeds {
+            let score = (truth(n) + noise * stream.normal()).clamp(0.0, 1.0);
+            observations.push(Observation {
+                n,
+                score,
+                seed: Some(seed),
+            });
+        }
+    }
+    observations
+}
+
+#[test]
+fn forty_percent_of_the_data_foretells_the_full_score_of_real_detectors() {
+    let mut errors = Vec::new();
+    let mut covered = 0;
+    for observations in detection_curves().into_values() {
+        let largest = observations.iter().map(|o| o.n).fold(0.0, f64::max);
+        let (seen, full): (Vec<_>, Vec<_>) = observations
+            .into_iter()
+            .filter(|o| o.n <= 0.41 * largest || o.n == largest)
+            .partition(|o| o.n < largest);
+        let curve = Curve::fit(&seen, &Options::default()).unwrap();
+        let forecast = curve.forecast(largest);
+        let truth = full.iter().map(|o| o.score).sum::<f64>() / full.len() as f64;
+        errors.push((forecast.median - truth).abs());
+        covered += usize::from(forecast.interval.contains(truth));
+    }
+    errors.sort_by(f64::total_cmp);
+    let median = quantile(&errors, 0.5).unwrap();
+    assert!(median < 0.013, "median error {median}");
+    assert!(covered * 10 >= errors.len() * 9, "{covered} of {} covered", errors.len());
+}
+
+#[test]
+fn hard_curves_give_finite_forecasts_inside_the_unit_interval() {
+    let sizes: Vec<f64> = (1..=10).map(|i| f64::from(i) * 20.0).collect();
+    let cases = [
+        synthetic(&sizes, 5, 0.0, |_| 0.0),
+        synthetic(&sizes, 5, 0.0, |_| 1.0),
+        synthetic(&sizes, 5, 0.0, |_| 0.37),
+        synthetic(&sizes, 5, 0.3, |_| 0.5),
+        synthetic(&sizes, 1, 0.02, |n| 0.6 - n / 500.0),
+        synthetic(&[1.0, 1e6], 2, 0.01, |n| 0.1 + n / 2e6),
+        synthetic(&sizes, 1, 0.0, |n| f64::from(u8::from(n > 90.0))),
+    ];
+    for (index, observations) in cases.iter().enumerate() {
+        let curve = Curve::fit(observations, &Options::default()).unwrap();
+        for n in [1.0, 25.0, 400.0, 1e9] {
+            let f = curve.forecast(n);
+            let ends = [f.interval.lower, f.median, f.interval.upper];
+            assert!(
+                ends.iter().all(|v| (0.0..=1.0).contains(v)) && ends.is_sorted() && f.mean.is_finite(),
+                "case {index}: {f:?}"
+            );
+        }
+        let weights: f64 = curve.families().iter().map(|f| f.weight).sum();
+        assert!((weights - 1.0).abs() < 1e-9, "case {index}: weights sum to {weights}");
+        assert!(
+            curve.families().iter().flat_map(|f| &f.parameters).all(|p| p.value.is_finite()),
+            "case {index}"
+        );
+        let reach = curve.reach(0.9);
+        assert!((0.0..=1.0).contains(&reach.probability_reachable), "case {index}: {reach:?}");
+    }
+}
+
+#[test]
+fn a_flat_curve_forecasts_its_level_and_never_reaches_more() {
+    let sizes: Vec<f64> = (1..=8).map(|i| f64::from(i) * 25.0).collect();
+    let curve = Curve::fit(&synthetic(&sizes, 5, 0.004, |_| 0.4), &Options::default()).unwrap();
+    let forecast = curve.forecast(600.0);
+    assert!((forecast.median - 0.4).abs() < 0.02, "{forecast:?}");
+    let reach = curve.reach(0.8);
+    assert!(reach.probability_reachable < 0.2 && reach.n_median.is_none(), "{reach:?}");
+}
+
+#[test]
+fn intervals_widen_with_the_distance_from_the_data() {
+    let observations = synthetic(&[20.0, 40.0, 60.0, 80.0, 100.0], 5, 0.01, |n| 0.7 * n / (n + 50.0));
+    let curve = Curve::fit(&observations, &Options::default()).unwrap();
+    let widths: Vec<f64> = [100.0, 200.0, 400.0, 1600.0].map(|n| curve.forecast(n).interval.width()).to_vec();
+    assert!(widths.is_sorted(), "{widths:?}");
+    assert!(curve.forecast(200.0).interval.contains(0.56));
+}
+
+#[test]
+fn a_reachable_target_is_found_near_its_true_size() {
+    let observations = synthetic(&[10.0, 20.0, 40.0, 80.0, 160.0], 5, 0.004, |n| 0.8 * n / (n + 60.0));
+    let curve = Curve::fit(&observations, &Options::default()).unwrap();
+    let reach = curve.reach(0.64);
+    let (lower, median) = (reach.n_lower.unwrap(), reach.n_median.unwrap());
+    assert!(lower <= 240.0 && reach.n_upper.is_none_or(|n| n >= 240.0), "{reach:?}");
+    assert!((150.0..400.0).contains(&median), "{reach:?}");
+    let seen = curve.reach(0.32);
+    assert!((seen.n_median.unwrap() - 40.0).abs() < 4.0, "{seen:?}");
+}
+
+#[test]
+fn losses_mirror_scores() {
+    let scores = synthetic(&[10.0, 20.0, 40.0, 80.0], 5, 0.01, |n| 0.8 * n / (n + 60.0));
+    let losses: Vec<Observation> = scores
+        .iter()
+        .map(|o| Observation {
+            score: 1.0 - o.score,
+            ..*o
+        })
+        .collect();
+    let rising = Curve::fit(&scores, &Options::default()).unwrap().forecast(160.0);
+    let falling = Curve::fit(
+        &losses,
+        &Options {
+            direction: Direction::Decreasing,
+            ..Options::default()
+        },
+    )
+    .unwrap()
+    .forecast(160.0);
+    assert!((rising.median + falling.median - 1.0).abs() < 1e-9 && (rising.interval.lower + falling.interval.upper - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_same_observations_give_the_same_forecast_in_any_order() {
+    let mut observations = synthetic(&[10.0, 20.0, 40.0, 80.0], 3, 0.01, |n| n / (n + 60.0));
+    let first = Curve::fit(&observations, &Options::default()).unwrap().forecast(200.0);
+    observations.reverse();
+    let second = Curve::fit(&observations, &Options::default()).unwrap().forecast(200.0);
+    assert!((first.median - second.median).abs() < 1e-6 && (first.interval.width() - second.interval.width()).abs() < 1e-6);
+}
+
+#[test]
+fn a_backtest_predicts_only_sizes_it_did_not_see() {
+    let observations = synthetic(&[20.0, 40.0, 60.0, 80.0, 100.0], 5, 0.01, |n| 0.7 * n / (n + 50.0));
+    let backtest = backtest(&observations, &Options::default()).unwrap().unwrap();
+    let pairs: Vec<_> = backtest.predictions.iter().map(|p| (p.fitted_to, p.n)).collect();
+    assert_eq!(pairs, [(60.0, 80.0), (60.0, 100.0), (80.0, 100.0)]);
+    assert!(backtest.median_error < 0.03 && backtest.coverage == 1.0, "{backtest:?}");
+    assert!(super::backtest(&observations[..15], &Options::default()).unwrap().is_none());
+}
+
+#[test]
+fn a_fall_beyond_noise_and_a_thin_design_are_told() {
+    let observations = synthetic(&[20.0, 40.0, 60.0], 2, 0.002, |n| if n == 40.0 { 0.6 } else { 0.4 });
+    let warnings = Curve::fit(&observations, &Options::default()).unwrap().warnings();
+    assert!(
+        warnings.contains(&Warning::FewSizes(3)) && warnings.contains(&Warning::FewSeeds(2)),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings.iter().any(|w| matches!(w, Warning::NotMonotone { n, .. } if *n == 60.0)),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() {
+    // Fit up to a third of the largest size (5 seeds), predict the error at the largest: every fourth development curve.
+    let mut reader = csv::Reader::from_path(shared("curves/lcdb_third_dev.csv")).unwrap();
+    let mut curves: BTreeMap<String, (Vec<Observation>, f64, f64)> = BTreeMap::new();
+    for row in reader.records() {
+        let row = row.unwrap();
+        let field = |i: usize| row[i].parse::<f64>().unwrap();
+        let curve = curves.entry(row[0].to_owned()).or_default();
+        if &row[5] == "fit" {
+            curve.0.extend((0..5).map(|seed| Observation {
+                n: field(4),
+                score: field(7 + seed),
+                seed: Some(seed as u64),
+            }));
+        }
+        if &row[6] == "1" {
+            (curve.1, curve.2) = (field(4), field(12));
+        }
+    }
+    let options = Options {
+        direction: Direction::Decreasing,
+        ..Options::default()
+    };
+    let curves: Vec<_> = curves.into_values().step_by(4).collect();
+    let outcomes: Vec<(f64, f64, bool)> = curves
+        .par_iter()
+        .map(|(seen, n, truth)| {
+            let curve = Curve::fit(seen, &options).unwrap();
+            let forecast = curve.forecast(*n);
+            let last = curve.sizes().last().unwrap().mean;
+            (
+                (forecast.median - truth).abs(),
+                (last - truth).abs(),
+                forecast.interval.contains(*truth),
+            )
+        })
+        .collect();
+    let mean_of = |f: fn(&(f64, f64, bool)) -> f64| outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;
+    let (error, last_value, coverage) = (mean_of(|o| o.0), mean_of(|o| o.1), mean_of(|o| f64::from(u8::from(o.2))));
+    assert!(error < 0.8 * last_value, "mean error {error}, of the last value {last_value}");
+    assert!((0.84..=0.96).contains(&coverage), "coverage {coverage}");
+}

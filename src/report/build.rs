@@ -1,0 +1,384 @@
+//! Records to report: grouping, averages, curves, and the sentences on top.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+
+use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Report, Spread};
+use super::source::observation;
+use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
+use crate::stats::{mean, standard_deviation};
+use crate::store::Record;
+
+/// What a report is made from.
+pub struct Input<'a> {
+    /// Records of one experiment.
+    pub records: &'a [Record],
+    /// Its resolved TOML.
+    pub experiment_toml: &'a str,
+    /// Digests of annotations and features.
+    pub datasets: &'a BTreeSet<String>,
+    /// Cells that were tried and failed: (model, percent, seed) and why.
+    pub failures: &'a [(String, f64, u64, String)],
+}
+
+/// Version of the report's JSON.
+const SCHEMA: u32 = 1;
+/// Points of a figure's forecast fan.
+const FAN_POINTS: usize = 72;
+
+/// Builds the report. Partly filled grids are reported as far as they go.
+pub fn build(input: &Input<'_>) -> Report {
+    let plan = Plan::read(input.experiment_toml);
+    let mut by_model: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    for record in input.records {
+        by_model.entry(&record.model).or_default().push(record);
+    }
+    let by_model: Vec<_> = by_model.into_iter().collect();
+    let mut models: Vec<ModelReport> = by_model
+        .par_iter()
+        .map(|(name, records)| model_report(name, records, &plan))
+        .collect();
+    models.sort_by(|a, b| best_score(b).total_cmp(&best_score(a)));
+    let completeness = completeness(input, &plan);
+    let tiou = input.records.first().map_or_else(Vec::new, |r| r.scores.tiou.clone());
+    Report {
+        schema: SCHEMA,
+        experiment: plan.name.clone(),
+        headline: headline(&models, &completeness),
+        tiou,
+        models,
+        completeness,
+        manifest: manifest(input),
+        notes: notes(input.records),
+        experiment_toml: input.experiment_toml.to_owned(),
+        commands: vec![
+            "etalon run experiment.toml --store results    # the file beside this report".to_owned(),
+            "etalon report results --out report".to_owned(),
+        ],
+    }
+}
+
+/// What the experiment file planned, as far as a report needs it.
+#[derive(Default)]
+struct Plan {
+    name: String,
+    models: Vec<String>,
+    percents: Vec<f64>,
+    seeds: Vec<u64>,
+    questions: Questions,
+}
+
+impl Plan {
+    /// Reads leniently: a key of a newer version is no reason to withhold the results.
+    fn read(text: &str) -> Self {
+        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+        let numbers = |value: Option<&toml::Value>| -> Vec<f64> {
+            let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
+            value
+                .and_then(toml::Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(number)
+                .collect()
+        };
+        let protocol = table.get("protocol");
+        let targets = table.get("fit").and_then(|f| f.get("targets"));
+        let sizes = targets.and_then(|t| t.get("sizes")).and_then(toml::Value::as_array);
+        let mut at: Vec<At> = sizes.into_iter().flatten().filter_map(|s| s.as_str()?.parse().ok()).collect();
+        if at.is_empty() {
+            at = vec![At::Times(2.0), At::Times(3.0)];
+        }
+        Self {
+            name: table.get("name").and_then(toml::Value::as_str).unwrap_or("experiment").to_owned(),
+            models: table
+                .get("model")
+                .and_then(toml::Value::as_table)
+                .map_or_else(Vec::new, |t| t.keys().cloned().collect()),
+            percents: numbers(protocol.and_then(|p| p.get("fractions"))),
+            seeds: numbers(protocol.and_then(|p| p.get("seeds")))
+                .into_iter()
+                .map(|s| s as u64)
+                .collect(),
+            questions: Questions {
+                at,
+                targets: numbers(targets.and_then(|t| t.get("map"))),
+            },
+        }
+    }
+}
+
+fn best_score(model: &ModelReport) -> f64 {
+    model.fractions.last().map_or(0.0, |f| f.average_map.mean)
+}
+
+fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
+    let fractions: Vec<FractionRow> = by_fraction(records)
+        .iter()
+        .map(|(percent, cells)| fraction_row(*percent, cells))
+        .collect();
+    let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells));
+    let observations: Vec<Observation> = records.iter().map(|r| observation(r)).collect();
+    let options = Options::default();
+    let fitted =
+        Curve::fit(&observations, &options).and_then(|curve| Ok((curve.summary(name, &observations, &plan.questions, &options)?, curve)));
+    let (curve, fan, no_curve) = match fitted {
+        Ok((summary, curve)) => {
+            let fan = fan(&curve, &summary);
+            (Some(summary), fan, None)
+        }
+        Err(error) => (None, Vec::new(), Some(error.to_string())),
+    };
+    let total = Cost {
+        peak_rss_bytes: peak(records),
+        wall_s: sum(records, |r| r.usage.wall_s),
+        cpu_s: sum(records, |r| r.usage.cpu_s),
+    };
+    ModelReport {
+        name: name.to_owned(),
+        parameters: records.iter().find_map(|r| r.training.parameters),
+        fractions,
+        classes,
+        curve,
+        no_curve,
+        fan,
+        total,
+    }
+}
+
+/// The expected score on sizes spaced evenly in ln n, with the largest observed size among them.
+fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
+    let first = summary.observations[0].n;
+    let largest = curve.largest();
+    let last = summary.forecasts.iter().map(|f| f.n).fold(largest, f64::max);
+    let mut sizes: Vec<f64> = (0..=FAN_POINTS)
+        .map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64))
+        .collect();
+    sizes.push(largest);
+    sizes.sort_by(f64::total_cmp);
+    sizes.into_par_iter().map(|n| curve.expected(n)).collect()
+}
+
+fn by_fraction<'a>(records: &[&'a Record]) -> Vec<(f64, Vec<&'a Record>)> {
+    let mut sorted = records.to_vec();
+    sorted.sort_by(|a, b| a.fraction.value().total_cmp(&b.fraction.value()).then(a.seed.cmp(&b.seed)));
+    sorted
+        .chunk_by(|a, b| a.fraction == b.fraction)
+        .map(|cells| (cells[0].fraction.value(), cells.to_vec()))
+        .collect()
+}
+
+fn fraction_row(percent: f64, cells: &[&Record]) -> FractionRow {
+    let count = cells.len() as f64;
+    let thresholds = cells.iter().map(|r| r.scores.map.len()).min().unwrap_or(0);
+    FractionRow {
+        percent,
+        videos: sum(cells, |r| r.sample.videos as f64) / count,
+        instances: sum(cells, |r| r.sample.instances as f64) / count,
+        hours: sum(cells, |r| r.sample.seconds) / count / 3600.0,
+        seeds: cells.iter().map(|r| (r.seed, r.scores.average_map)).collect(),
+        average_map: spread(cells, |r| r.scores.average_map),
+        map: (0..thresholds).map(|k| spread(cells, |r| r.scores.map[k])).collect(),
+        cost: Cost {
+            wall_s: sum(cells, |r| r.usage.wall_s) / count,
+            cpu_s: sum(cells, |r| r.usage.cpu_s) / count,
+            peak_rss_bytes: peak(cells),
+        },
+    }
+}
+
+fn class_rows(cells: &[&Record]) -> Vec<ClassRow> {
+    let names: BTreeSet<&String> = cells.iter().flat_map(|r| r.scores.per_class.keys()).collect();
+    let row = |name: &String| {
+        let of_seed: Vec<&Vec<f64>> = cells.iter().filter_map(|r| r.scores.per_class.get(name)).collect();
+        let thresholds = of_seed.iter().map(|ap| ap.len()).min().unwrap_or(0);
+        let averages: Vec<f64> = of_seed.iter().filter_map(|ap| mean(ap)).collect();
+        let at = |k: usize| Spread::of(&of_seed.iter().map(|ap| ap[k]).collect::<Vec<_>>());
+        ClassRow {
+            name: name.clone(),
+            average: Spread::of(&averages),
+            ap: (0..thresholds).map(at).collect(),
+        }
+    };
+    names.into_iter().map(row).collect()
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Self {
+        Self {
+            mean: mean(values).unwrap_or(0.0),
+            sd: standard_deviation(values),
+        }
+    }
+}
+
+fn spread(cells: &[&Record], value: impl Fn(&Record) -> f64) -> Spread {
+    Spread::of(&cells.iter().map(|r| value(r)).collect::<Vec<_>>())
+}
+
+fn sum(cells: &[&Record], value: impl Fn(&Record) -> f64) -> f64 {
+    cells.iter().map(|r| value(r)).sum()
+}
+
+fn peak(cells: &[&Record]) -> u64 {
+    cells.iter().map(|r| r.usage.peak_rss_bytes).max().unwrap_or(0)
+}
+
+fn completeness(input: &Input<'_>, plan: &Plan) -> Completeness {
+    let mut missing = Vec::new();
+    for model in &plan.models {
+        for &percent in &plan.percents {
+            let done = |seed: u64| {
+                input
+                    .records
+                    .iter()
+                    .any(|r| r.model == *model && r.fraction.value() == percent && r.seed == seed)
+            };
+            let seeds: Vec<u64> = plan.seeds.iter().copied().filter(|&seed| !done(seed)).collect();
+            if seeds.is_empty() {
+                continue;
+            }
+            let failed = input
+                .failures
+                .iter()
+                .find(|f| f.0 == *model && f.1 == percent && seeds.contains(&f.2));
+            missing.push(Missing {
+                model: model.clone(),
+                percent,
+                seeds,
+                reason: failed.map(|f| f.3.clone()),
+            });
+        }
+    }
+    let absent: usize = missing.iter().map(|m| m.seeds.len()).sum();
+    Completeness {
+        done: input.records.len(),
+        expected: input.records.len() + absent,
+        missing,
+    }
+}
+
+fn notes(records: &[Record]) -> Vec<CountedNote> {
+    let mut by_text: BTreeMap<&str, (BTreeSet<&str>, usize)> = BTreeMap::new();
+    for record in records {
+        for note in &record.notes {
+            let entry = by_text.entry(note).or_default();
+            entry.0.insert(&record.model);
+            entry.1 += 1;
+        }
+    }
+    let counted = |(text, (models, cells)): (&str, (BTreeSet<&str>, usize))| CountedNote {
+        text: text.to_owned(),
+        models: models.into_iter().map(str::to_owned).collect(),
+        cells,
+    };
+    by_text.into_iter().map(counted).collect()
+}
+
+fn manifest(input: &Input<'_>) -> Vec<Fact> {
+    let records = input.records;
+    let values = |value: &dyn Fn(&Record) -> Option<String>| {
+        let set: BTreeSet<String> = records.iter().filter_map(value).filter(|v| !v.is_empty()).collect();
+        if set.is_empty() {
+            "–".to_owned()
+        } else {
+            set.into_iter().collect::<Vec<_>>().join(", ")
+        }
+    };
+    let always = |value: fn(&Record) -> String| values(&|r| Some(value(r)));
+    let seeds: BTreeSet<u64> = records.iter().map(|r| r.seed).collect();
+    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    vec![
+        Fact {
+            name: "etalon",
+            value: always(|r| r.provenance.etalon.clone()),
+        },
+        Fact {
+            name: "libtorch",
+            value: values(&|r| r.provenance.libtorch.clone()),
+        },
+        Fact {
+            name: "device",
+            value: always(|r| r.provenance.device.clone()),
+        },
+        Fact {
+            name: "processor",
+            value: always(|r| r.provenance.cpu.clone()),
+        },
+        Fact {
+            name: "threads per cell",
+            value: always(|r| r.usage.threads.to_string()),
+        },
+        Fact {
+            name: "host",
+            value: always(|r| r.provenance.host.clone()),
+        },
+        Fact {
+            name: "first cell started",
+            value: records.iter().map(|r| r.provenance.started.clone()).min().unwrap_or_default(),
+        },
+        Fact {
+            name: "last cell finished",
+            value: records.iter().map(|r| r.provenance.finished.clone()).max().unwrap_or_default(),
+        },
+        Fact {
+            name: "seeds",
+            value: list(&mut seeds.iter().map(u64::to_string)),
+        },
+        Fact {
+            name: "test videos",
+            value: always(|r| format!("{} with {} instances", r.sample.test_videos, r.sample.test_instances)),
+        },
+        Fact {
+            name: "evaluator",
+            value: always(|r| r.scores.evaluator.clone()),
+        },
+        Fact {
+            name: "data set digest",
+            value: list(&mut input.datasets.iter().cloned()),
+        },
+        Fact {
+            name: "experiment digest",
+            value: always(|r| r.provenance.experiment.clone()),
+        },
+    ]
+}
+
+/// What was found, for a reader with ten seconds.
+fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for model in models {
+        let (Some(small), Some(large)) = (model.fractions.first(), model.fractions.last()) else {
+            continue;
+        };
+        let spread = large.average_map.sd.map_or(String::new(), |sd| format!(" ± {:.1}", 100.0 * sd));
+        let mut sentence = format!(
+            "{} reaches {:.1}{spread} mAP with {:.0} training videos",
+            model.name,
+            100.0 * large.average_map.mean,
+            large.videos
+        );
+        if small.percent < large.percent {
+            sentence += &format!(" and {:.1} with {:.0}", 100.0 * small.average_map.mean, small.videos);
+        }
+        sentence.push('.');
+        if let Some(forecast) = model.curve.as_ref().and_then(|c| c.forecasts.last()) {
+            let (low, high) = (100.0 * forecast.interval.lower, 100.0 * forecast.interval.upper);
+            sentence += &format!(
+                " With {:.0} videos, {:.1} is expected ({:.0} % interval {low:.1} to {high:.1}).",
+                forecast.n,
+                100.0 * forecast.median,
+                100.0 * forecast.interval.level
+            );
+        }
+        sentences.push(sentence);
+    }
+    if completeness.done < completeness.expected {
+        let absent = completeness.expected - completeness.done;
+        sentences.push(format!(
+            "Preliminary: {absent} of {} cells have no result yet.",
+            completeness.expected
+        ));
+    }
+    sentences
+}

@@ -1,0 +1,453 @@
+//! The report as an ordered list of blocks (texts, tables, figures), shared by the Markdown and HTML renderers.
+
+use serde::Serialize;
+
+use super::figures::{self, Chart};
+use super::model::{Cost, FractionRow, ModelReport, Report, Spread};
+use crate::report::figures::charts::tiou_range;
+
+/// A part of the page with its heading.
+#[derive(Debug, Serialize)]
+pub(super) struct Section {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub blocks: Vec<Block>,
+}
+
+/// What a section is made of.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub(super) enum Block {
+    Text {
+        text: String,
+    },
+    Figure {
+        chart: usize,
+    },
+    Table(Table),
+    List {
+        items: Vec<String>,
+    },
+    Code {
+        language: &'static str,
+        text: String,
+        summary: Option<String>,
+    },
+}
+
+/// The first column is text, the others are numbers.
+#[derive(Debug, Serialize)]
+pub(super) struct Table {
+    pub caption: String,
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+    /// Folded away at first (long tables).
+    pub folded: bool,
+    /// Columns of text rather than numbers, from 0.
+    pub text_columns: Vec<usize>,
+}
+
+pub(super) struct Document {
+    pub charts: Vec<Chart>,
+    pub sections: Vec<Section>,
+}
+
+impl Document {
+    pub fn of(report: &Report) -> Self {
+        let charts = figures::charts::of(report);
+        let sections = vec![
+            curves(report, &charts),
+            forecasts(report),
+            thresholds(report),
+            classes(report),
+            costs(report, &charts),
+            gaps(report),
+            manifest(report),
+        ];
+        Self {
+            charts,
+            sections: sections.into_iter().filter(|s| !s.blocks.is_empty()).collect(),
+        }
+    }
+}
+
+fn section(id: &'static str, title: &'static str, blocks: Vec<Block>) -> Section {
+    Section { id, title, blocks }
+}
+
+fn text(text: impl Into<String>) -> Block {
+    Block::Text { text: text.into() }
+}
+
+fn figure(charts: &[Chart], id: &str) -> Option<Block> {
+    charts.iter().position(|c| c.id == id).map(|chart| Block::Figure { chart })
+}
+
+fn table(caption: impl Into<String>, header: &[&str], rows: Vec<Vec<String>>) -> Table {
+    Table {
+        caption: caption.into(),
+        header: header.iter().map(|&h| h.to_owned()).collect(),
+        rows,
+        folded: false,
+        text_columns: vec![0],
+    }
+}
+
+fn curves(report: &Report, charts: &[Chart]) -> Section {
+    let mut blocks: Vec<Block> = figure(charts, "learning-curves").into_iter().collect();
+    if !blocks.is_empty() {
+        blocks.push(text(
+            "Small dots are single seeds; large dots and bars are mean and standard deviation over seeds. The line is the median of the fitted curves, dashed where \
+             it is a forecast; the shade is the interval of the expected score.",
+        ));
+    }
+    let mut header = vec!["training part", "videos", "instances"];
+    header.extend(report.models.iter().map(|m| m.name.as_str()));
+    let row = |f: &FractionRow| {
+        let mut cells = vec![percent_label(f.percent), format!("{:.0}", f.videos), format!("{:.0}", f.instances)];
+        let of_model = |m: &ModelReport| {
+            m.fractions
+                .iter()
+                .find(|g| g.percent == f.percent)
+                .map_or_else(dash, |g| spread(&g.average_map))
+        };
+        cells.extend(report.models.iter().map(of_model));
+        cells
+    };
+    let rows = union_of_fractions(report).into_iter().map(row).collect();
+    blocks.push(Block::Table(table(
+        format!(
+            "Average mAP (%) over tIoU {}, mean ± standard deviation over seeds",
+            tiou_range(&report.tiou)
+        ),
+        &header,
+        rows,
+    )));
+    section("curves", "Learning curves", blocks)
+}
+
+fn union_of_fractions(report: &Report) -> Vec<&FractionRow> {
+    let mut rows: Vec<&FractionRow> = report.models.iter().flat_map(|m| &m.fractions).collect();
+    rows.sort_by(|a, b| a.percent.total_cmp(&b.percent));
+    rows.dedup_by(|a, b| a.percent == b.percent);
+    rows
+}
+
+fn forecasts(report: &Report) -> Section {
+    let (mut rows, mut needs, mut families, mut remarks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut level = 90.0;
+    for model in &report.models {
+        let Some(curve) = &model.curve else {
+            remarks.extend(model.no_curve.as_ref().map(|why| format!("{}: {why}.", model.name)));
+            continue;
+        };
+        let largest = curve.observations.last().map_or(1.0, |s| s.n);
+        let backtest = curve.backtest.as_ref();
+        for f in &curve.forecasts {
+            level = 100.0 * f.interval.level;
+            rows.push(vec![
+                model.name.clone(),
+                format!("{:.0}", f.n),
+                format!("{:.1}", f.n / largest),
+                percent(f.median),
+                format!("{} – {}", percent(f.interval.lower), percent(f.interval.upper)),
+                backtest.map_or_else(dash, |b| percent(b.median_error)),
+                backtest.map_or_else(dash, |b| format!("{:.0} % of {}", 100.0 * b.coverage, b.predictions.len())),
+                backtest.map_or_else(dash, |b| format!("{:.1}", b.tested_factor)),
+            ]);
+        }
+        for t in &curve.targets {
+            let n = |value: Option<f64>, none: &str| value.map_or_else(|| none.to_owned(), |n| format!("{n:.0}"));
+            needs.push(vec![
+                model.name.clone(),
+                percent(t.score),
+                n(t.n_median, "not reachable"),
+                t.n_lower
+                    .map_or_else(dash, |low| format!("{low:.0} – {}", n(t.n_upper, "unbounded"))),
+                format!("{:.0} %", 100.0 * t.probability_reachable),
+            ]);
+        }
+        for f in &curve.families {
+            let parameters: Vec<String> = f.parameters.iter().map(|p| format!("{} {}", p.name, short(p.value))).collect();
+            let r2 = f.r2.map_or_else(dash, |r| format!("{r:.3}"));
+            families.push(vec![
+                model.name.clone(),
+                f.name.to_owned(),
+                format!("{:.0} %", 100.0 * f.weight),
+                percent(f.asymptote),
+                r2,
+                parameters.join(", "),
+            ]);
+        }
+        remarks.extend(curve.warnings.iter().map(|w| format!("{}: {w}.", model.name)));
+    }
+    let mut blocks = Vec::new();
+    if !rows.is_empty() {
+        let header = [
+            "model",
+            "videos",
+            "of today",
+            "forecast",
+            &format!("{level:.0} % interval"),
+            "backtest error",
+            "backtest coverage",
+            "tested to",
+        ];
+        blocks.push(Block::Table(table("Expected average mAP (%) at more data", &header, rows)));
+        blocks.push(text(
+            "The interval says where a repetition of this protocol would measure the mean score. The backtest fits only the smaller sizes and predicts the larger \
+             ones that were measured: its error is the median distance in mAP points, its coverage the share of measurements inside their interval, and a forecast \
+             beyond the factor tested deserves less trust.",
+        ));
+    }
+    if !needs.is_empty() {
+        blocks.push(Block::Table(table(
+            "Training videos needed for a score",
+            &["model", "average mAP (%)", "videos", "interval", "probability of reaching it"],
+            needs,
+        )));
+    }
+    if !families.is_empty() {
+        let mut families = table(
+            "Curve families behind the forecast",
+            &["model", "family", "weight", "asymptote (%)", "R²", "parameters"],
+            families,
+        );
+        families.text_columns = vec![0, 1, 5];
+        blocks.push(Block::Table(families));
+    }
+    if !remarks.is_empty() {
+        blocks.push(Block::List { items: remarks });
+    }
+    section("forecasts", "What more data would give", blocks)
+}
+
+fn thresholds(report: &Report) -> Section {
+    let mut header = vec!["training part".to_owned(), "videos".to_owned()];
+    header.extend(report.tiou.iter().map(|t| format!("@{t}")));
+    header.push("average".to_owned());
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let of_model = |model: &ModelReport| {
+        let row = |f: &FractionRow| {
+            let mut cells = vec![percent_label(f.percent), format!("{:.0}", f.videos)];
+            cells.extend(f.map.iter().map(spread));
+            cells.push(spread(&f.average_map));
+            cells
+        };
+        Block::Table(table(
+            format!("{}: mAP (%) at each tIoU", model.name),
+            &header,
+            model.fractions.iter().map(row).collect(),
+        ))
+    };
+    section("tiou", "Per tIoU", report.models.iter().map(of_model).collect())
+}
+
+fn classes(report: &Report) -> Section {
+    let mut names: Vec<&str> = report.models.iter().flat_map(|m| &m.classes).map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return section("classes", "Per class", Vec::new());
+    }
+    let row = |name: &&str| {
+        let of_model = |m: &ModelReport| {
+            m.classes
+                .iter()
+                .find(|c| c.name == **name)
+                .map_or_else(dash, |c| spread(&c.average))
+        };
+        std::iter::once((*name).to_owned())
+            .chain(report.models.iter().map(of_model))
+            .collect()
+    };
+    let header: Vec<&str> = std::iter::once("class")
+        .chain(report.models.iter().map(|m| m.name.as_str()))
+        .collect();
+    let largest = report
+        .models
+        .iter()
+        .filter_map(|m| m.fractions.last())
+        .map(|f| f.percent)
+        .fold(0.0, f64::max);
+    let caption = format!(
+        "AP (%) averaged over tIoU {} at {largest} % of the training part",
+        tiou_range(&report.tiou)
+    );
+    let mut classes = table(caption, &header, names.iter().map(row).collect());
+    classes.folded = classes.rows.len() > 24;
+    section("classes", "Per class", vec![Block::Table(classes)])
+}
+
+fn costs(report: &Report, charts: &[Chart]) -> Section {
+    let mut blocks: Vec<Block> = figure(charts, "cost").into_iter().collect();
+    let mut rows = Vec::new();
+    for model in &report.models {
+        let cells = |name: String, count: usize, cost: &Cost| {
+            vec![
+                model.name.clone(),
+                name,
+                count.to_string(),
+                duration(cost.wall_s),
+                duration(cost.cpu_s),
+                memory(cost.peak_rss_bytes),
+            ]
+        };
+        rows.extend(
+            model
+                .fractions
+                .iter()
+                .map(|f| cells(percent_label(f.percent), f.seeds.len(), &f.cost)),
+        );
+        let all = model.fractions.iter().map(|f| f.seeds.len()).sum();
+        rows.push(cells("all cells together".to_owned(), all, &model.total));
+    }
+    let mut costs = table(
+        "Mean cost of a cell, and the total (memory: the largest peak)",
+        &["model", "training part", "cells", "wall time", "CPU time", "peak memory"],
+        rows,
+    );
+    costs.text_columns = vec![0, 1];
+    blocks.push(Block::Table(costs));
+    let parameters: Vec<String> = report
+        .models
+        .iter()
+        .filter_map(|m| Some(format!("{} has {} trainable parameters", m.name, grouped(m.parameters?))))
+        .collect();
+    if !parameters.is_empty() {
+        blocks.push(text(format!("{}.", parameters.join("; "))));
+    }
+    section("cost", "What it cost", blocks)
+}
+
+fn gaps(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    let completeness = &report.completeness;
+    if !completeness.missing.is_empty() {
+        let row = |m: &super::model::Missing| {
+            let seeds: Vec<String> = m.seeds.iter().map(u64::to_string).collect();
+            vec![
+                m.model.clone(),
+                percent_label(m.percent),
+                seeds.join(", "),
+                m.reason.clone().unwrap_or_else(|| "not run yet, or failed".to_owned()),
+            ]
+        };
+        let caption = format!("{} of {} cells are done; these are not", completeness.done, completeness.expected);
+        let mut missing = table(
+            caption,
+            &["model", "training part", "seeds", "why"],
+            completeness.missing.iter().map(row).collect(),
+        );
+        missing.text_columns = vec![0, 1, 2, 3];
+        missing.folded = missing.rows.len() > 24;
+        blocks.push(Block::Table(missing));
+    }
+    if !report.notes.is_empty() {
+        let item = |n: &super::model::CountedNote| {
+            let cells = if n.cells == 1 {
+                "1 cell".to_owned()
+            } else {
+                format!("{} cells", n.cells)
+            };
+            format!("{} ({}, {cells})", n.text.trim_end_matches('.'), n.models.join(", "))
+        };
+        blocks.push(Block::List {
+            items: report.notes.iter().map(item).collect(),
+        });
+    }
+    section("notes", "Read this before quoting", blocks)
+}
+
+fn manifest(report: &Report) -> Section {
+    let rows = report.manifest.iter().map(|f| vec![f.name.to_owned(), f.value.clone()]).collect();
+    let mut facts = table("Where and with what it ran", &["", ""], rows);
+    facts.text_columns = vec![0, 1];
+    section(
+        "manifest",
+        "How to run it again",
+        vec![
+            Block::Code {
+                language: "sh",
+                text: report.commands.join("\n"),
+                summary: None,
+            },
+            text("The same cells get the same keys, and on the same device and threads the same detections."),
+            Block::Table(facts),
+            Block::Code {
+                language: "toml",
+                text: report.experiment_toml.trim_end().to_owned(),
+                summary: Some("experiment.toml, every default resolved".to_owned()),
+            },
+        ],
+    )
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
+fn percent(score: f64) -> String {
+    format!("{:.1}", 100.0 * score)
+}
+
+fn percent_label(value: f64) -> String {
+    format!("{value} %")
+}
+
+fn spread(s: &Spread) -> String {
+    s.sd.map_or_else(|| percent(s.mean), |sd| format!("{} ± {}", percent(s.mean), percent(sd)))
+}
+
+fn short(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1e5 || (v > 0.0 && v < 1e-3) => format!("{value:.1e}"),
+        v if v >= 100.0 => format!("{value:.0}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// Seconds as a person would say them.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 100.0 => format!("{s:.1} s"),
+        s if s < 6000.0 => format!("{:.1} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+fn memory(bytes: u64) -> String {
+    let mib = bytes as f64 / (1024.0 * 1024.0);
+    if mib < 1024.0 {
+        format!("{mib:.0} MiB")
+    } else {
+        format!("{:.2} GiB", mib / 1024.0)
+    }
+}
+
+/// Thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let chunks: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|c| std::str::from_utf8(c).expect("digits are ASCII"))
+        .collect();
+    chunks.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_read_naturally() {
+        assert_eq!(
+            (duration(3.21), duration(400.0), duration(7200.0)),
+            ("3.2 s".into(), "6.7 min".into(), "2.0 h".into())
+        );
+        assert_eq!((memory(300 << 20), memory(3 << 30)), ("300 MiB".into(), "3.00 GiB".into()));
+        assert_eq!((grouped(12), grouped(1_234_567)), ("12".into(), "1 234 567".into()));
+    }
+}

@@ -1,0 +1,273 @@
+//! Records like a real run's, for tests of the report, and the tests themselves.
+
+use std::collections::BTreeSet;
+
+use super::Error;
+use super::build::{Input, build};
+use super::model::Report;
+use super::render::{self, Renderer};
+use super::source::Stored;
+use crate::base::{Digest, Percent, Stream};
+use crate::eval::Scores;
+use crate::event::Phase;
+use crate::protocol::{Cell, CellSpec};
+use crate::store::Record;
+use crate::store::record::{Provenance, SampleFacts, TrainingFacts, Usage};
+
+const TOML: &str = r#"schema = 1
+name = "sbhar-limited-data"
+
+[protocol]
+split = { test = 0.2, seed = 2023 }
+fractions = [10.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+seeds = [0, 1, 2, 3, 4]
+
+[model.etad.arch.etad]
+epochs = 8
+
+[model.prior.arch.prior]
+
+[fit.targets]
+sizes = ["2x", "3x"]
+map = [0.7, 0.95]
+"#;
+
+/// A run of two models in which `skip(model, percent, seed)` cells are missing.
+fn records(skip: impl Fn(&str, f64, u64) -> bool) -> Vec<Record> {
+    let mut all = Vec::new();
+    for model in ["etad", "prior"] {
+        for percent in [10.0, 20.0, 40.0, 60.0, 80.0, 100.0] {
+            for seed in 0..5 {
+                if !skip(model, percent, seed) {
+                    all.push(record(model, percent, seed));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn record(model: &str, percent: f64, seed: u64) -> Record {
+    let mut stream = Stream::new(seed, &format!("example/{model}/{percent}"));
+    let videos = 160.0 * percent / 100.0;
+    let level = if model == "etad" {
+        0.74 * (videos / 40.0).powf(1.2) / (1.0 + (videos / 40.0).powf(1.2))
+    } else {
+        0.07 + 0.02 * percent / 100.0
+    };
+    let tiou = vec![0.3, 0.4, 0.5, 0.6, 0.7];
+    let shift = 0.25 * level * (1.3 - percent / 100.0) * 0.2 * stream.normal();
+    let map: Vec<f64> = tiou.iter().map(|t| (level * (1.35 - 0.7 * t) + shift).clamp(0.0, 1.0)).collect();
+    let classes = ["Walking", "Sitting", "StandToSit", "LieToStand", "Laying", "Stairs"];
+    let per_class = classes
+        .iter()
+        .map(|c| {
+            (
+                (*c).to_owned(),
+                map.iter().map(|m| (m + 0.05 * stream.normal()).clamp(0.0, 1.0)).collect(),
+            )
+        })
+        .collect();
+    let spec = CellSpec {
+        schema: 1,
+        dataset: Digest::of_bytes(b"example"),
+        protocol: serde_json::json!({}),
+        fraction: Percent::new(percent).unwrap(),
+        seed,
+        model: serde_json::json!({ "name": model }),
+        recipe: 1,
+    };
+    let heavy = if model == "etad" { 1.0 } else { 0.02 };
+    Record {
+        schema: 1,
+        key: Cell::new(model, spec.clone()).key,
+        model: model.to_owned(),
+        fraction: spec.fraction,
+        seed,
+        attempt: 1,
+        sample: SampleFacts {
+            videos: videos as usize,
+            instances: videos as usize * 9,
+            seconds: videos * 210.0,
+            classes: 6,
+            draws: 1,
+            digest: Digest::of_bytes(b"s"),
+            test_videos: 40,
+            test_instances: 366,
+        },
+        scores: Scores {
+            average_map: map.iter().sum::<f64>() / 5.0,
+            tiou,
+            map,
+            per_class,
+            recall: Default::default(),
+            evaluator: "activitynet/1".into(),
+        },
+        training: TrainingFacts {
+            steps: 80,
+            epochs: 8.0,
+            parameters: (model == "etad").then_some(1_234_567),
+            final_loss: Some(0.4),
+        },
+        usage: Usage {
+            wall_s: heavy * (6.0 + videos * 0.3),
+            cpu_s: heavy * (10.0 + videos * 0.55),
+            peak_rss_bytes: (heavy * 6e8) as u64 + 40_000_000,
+            threads: 2,
+            phases: vec![(Phase::Train, 5.0)],
+        },
+        provenance: Provenance {
+            etalon: "0.1.0 (abcdef1)".into(),
+            libtorch: (model == "etad").then(|| "2.11.0".into()),
+            device: "cpu".into(),
+            host: "bench-1".into(),
+            cpu: "Example CPU, 2 cores".into(),
+            started: format!("2026-01-01T10:{seed:02}:00Z"),
+            finished: format!("2026-01-01T11:{seed:02}:00Z"),
+            experiment: "0123abcd".into(),
+        },
+        notes: if model == "etad" {
+            vec!["features of 61 values are zero-padded to 64".into()]
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn report(records: &[Record]) -> Report {
+    let datasets = BTreeSet::from(["f00d".to_owned()]);
+    build(&Input {
+        records,
+        experiment_toml: TOML,
+        datasets: &datasets,
+        failures: &[],
+    })
+}
+
+fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
+    String::from_utf8(renderer.render(report).unwrap().remove(0).bytes).unwrap()
+}
+
+#[test]
+fn the_best_model_comes_first_and_the_headline_says_what_it_reaches() {
+    let report = report(&records(|_, _, _| false));
+    assert_eq!(report.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["etad", "prior"]);
+    assert!(
+        report.headline[0].starts_with("etad reaches ") && report.headline[0].contains("with 160 training videos"),
+        "{:?}",
+        report.headline
+    );
+    assert_eq!((report.completeness.done, report.completeness.expected), (60, 60));
+    assert_eq!(
+        report.models[0]
+            .curve
+            .as_ref()
+            .unwrap()
+            .forecasts
+            .iter()
+            .map(|f| f.n)
+            .collect::<Vec<_>>(),
+        [320.0, 480.0]
+    );
+}
+
+#[test]
+fn a_partly_filled_grid_is_reported_with_what_is_missing() {
+    let report = report(&records(|model, percent, seed| {
+        model == "etad" && (percent > 70.0 || (percent == 20.0 && seed == 3))
+    }));
+    assert_eq!((report.completeness.done, report.completeness.expected), (49, 60));
+    assert_eq!(report.completeness.missing[0].seeds, [3]);
+    assert!(
+        report.headline.last().unwrap().starts_with("Preliminary: 11 of 60 cells"),
+        "{:?}",
+        report.headline
+    );
+    assert!(rendered(&render::Markdown, &report).contains("49 of 60 cells are done"));
+}
+
+#[test]
+fn a_single_finished_cell_still_makes_a_report_without_a_curve() {
+    let report = report(&records(|model, percent, seed| model != "prior" || percent != 10.0 || seed != 0));
+    assert!(report.models[0].curve.is_none());
+    for renderer in render::all() {
+        assert!(!renderer.render(&report).unwrap().is_empty());
+    }
+    assert!(rendered(&render::Html, &report).contains("two different numbers of training videos"));
+}
+
+#[test]
+fn the_page_is_self_contained_and_shows_names_as_text() {
+    let mut all = records(|_, _, _| false);
+    all.iter_mut().for_each(|r| r.notes.push("<script>alert(1)</script>".into()));
+    let page = rendered(&render::Html, &report(&all));
+    for forbidden in ["<script", "<link", "src=\"http", "@import", "url("] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.contains("&lt;script&gt;") && page.matches("<svg").count() == 2);
+    assert!(page.contains("<title id=\"learning-curves-title\">"));
+}
+
+#[test]
+fn every_renderer_gives_the_same_bytes_for_the_same_records() {
+    let (first, second) = (report(&records(|_, _, _| false)), report(&records(|_, _, _| false)));
+    for renderer in render::all() {
+        assert_eq!(renderer.render(&first).unwrap(), renderer.render(&second).unwrap());
+    }
+}
+
+#[test]
+fn json_scores_are_shares_and_never_null_where_a_record_had_a_number() {
+    let json: serde_json::Value = serde_json::from_str(&rendered(&render::Json, &report(&records(|_, _, _| false)))).unwrap();
+    let forecast = &json["models"][0]["curve"]["forecasts"][0];
+    assert!(forecast["median"].as_f64().unwrap() < 1.0 && forecast["lower"].is_number() && forecast["level"] == 0.9);
+    assert_eq!(json["models"][0]["fractions"][5]["percent"], 100.0);
+}
+
+/// Writes a sample report for the eye: `REPORT_SAMPLE=folder cargo test --lib a_sample_report`.
+#[test]
+#[ignore = "writes files for looking at"]
+fn a_sample_report() {
+    let folder = std::path::PathBuf::from(std::env::var("REPORT_SAMPLE").unwrap());
+    let report = report(&records(|model, percent, seed| model == "etad" && percent == 80.0 && seed > 2));
+    for artifact in render::all().iter().flat_map(|r| r.render(&report).unwrap()) {
+        crate::base::fsio::replace(&folder.join(&artifact.path), &artifact.bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_store_gives_its_records_curves_and_newest_experiment() {
+    let folder = tempfile::tempdir().unwrap();
+    let publish = |path: String, bytes: &[u8]| crate::base::fsio::replace(&folder.path().join(path), bytes).unwrap();
+    assert!(matches!(Stored::read(folder.path()), Err(Error::Empty { .. })));
+    publish("experiments/0123abcd.toml".into(), TOML.as_bytes());
+    for record in records(|_, _, seed| seed > 1) {
+        let cell = format!("cells/{}/{}", &record.key.as_str()[..2], record.key);
+        publish(format!("{cell}/record.json"), &serde_json::to_vec(&record).unwrap());
+        publish(format!("{cell}/cell.json"), br#"{"dataset":"f00d"}"#);
+    }
+    publish("cells/ff/unfinished/claims/1.json".into(), b"{}");
+    let stored = Stored::read(folder.path()).unwrap();
+    let experiment = stored.experiment(None).unwrap();
+    assert_eq!(
+        (experiment.name.as_str(), stored.records_of(experiment).len()),
+        ("sbhar-limited-data", 24)
+    );
+    assert_eq!(stored.datasets_of(&stored.records), BTreeSet::from(["f00d".to_owned()]));
+    assert_eq!(stored.observations().keys().collect::<Vec<_>>(), ["etad", "prior"]);
+    assert!(stored.experiment(Some("0123")).is_ok());
+    assert!(
+        stored
+            .experiment(Some("other"))
+            .unwrap_err()
+            .to_string()
+            .contains("\"sbhar-limited-data\"")
+    );
+    publish("cells/00/broken/record.json".into(), b"{");
+    assert!(
+        Stored::read(folder.path())
+            .unwrap_err()
+            .to_string()
+            .contains("broken/record.json is not a record")
+    );
+}

@@ -1,0 +1,7 @@
+//! Figures: data first ([`Chart`]), drawn by one backend ([`svg::draw`]).
+
+pub mod chart;
+pub mod charts;
+pub mod svg;
+
+pub use chart::{Axis, Chart, Scale, Series, Tick};

@@ -1,0 +1,147 @@
+//! A report as typed values: numbers with their spread, no markup. Scores are in 0..1 everywhere here.
+
+use serde::Serialize;
+
+use crate::curves::{Forecast, Summary};
+
+/// Everything a reader needs to believe the result, or to run it again.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of this format.
+    pub schema: u32,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// What was found, in sentences.
+    pub headline: Vec<String>,
+    /// tIoU thresholds of the scores.
+    pub tiou: Vec<f64>,
+    /// Models, best first.
+    pub models: Vec<ModelReport>,
+    /// What is missing.
+    pub completeness: Completeness,
+    /// Where, when and with what it ran.
+    pub manifest: Vec<Fact>,
+    /// What the records warn of, with the number of cells that say so.
+    pub notes: Vec<CountedNote>,
+    /// The resolved experiment file.
+    pub experiment_toml: String,
+    /// How to make this report again.
+    pub commands: Vec<String>,
+}
+
+/// One model's results.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelReport {
+    /// Name in the experiment.
+    pub name: String,
+    /// Trainable parameters, where it has any.
+    pub parameters: Option<u64>,
+    /// Ascending in size.
+    pub fractions: Vec<FractionRow>,
+    /// Classes at the largest fraction, in ascending order of their name.
+    pub classes: Vec<ClassRow>,
+    /// `None` when a curve cannot be drawn, for the reason beside it.
+    pub curve: Option<Summary>,
+    /// Why there is no curve.
+    pub no_curve: Option<String>,
+    /// The expected score from the smallest size to the largest forecast, for figures.
+    pub fan: Vec<Forecast>,
+    /// Sum over its cells.
+    pub total: Cost,
+}
+
+/// The cells of one fraction.
+#[derive(Clone, Debug, Serialize)]
+pub struct FractionRow {
+    /// Percent of the training part.
+    pub percent: f64,
+    /// Mean number of training videos.
+    pub videos: f64,
+    /// Mean number of training instances.
+    pub instances: f64,
+    /// Mean hours of training video.
+    pub hours: f64,
+    /// Seeds, with the average mAP of each.
+    pub seeds: Vec<(u64, f64)>,
+    /// Average mAP.
+    pub average_map: Spread,
+    /// mAP at each threshold.
+    pub map: Vec<Spread>,
+    /// Mean cost of a cell.
+    pub cost: Cost,
+}
+
+/// A class at the largest fraction.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassRow {
+    /// Class name.
+    pub name: String,
+    /// AP averaged over the thresholds.
+    pub average: Spread,
+    /// AP at each threshold.
+    pub ap: Vec<Spread>,
+}
+
+/// Mean and standard deviation over seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// `None` for one seed.
+    pub sd: Option<f64>,
+}
+
+/// What cells cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Wall seconds.
+    pub wall_s: f64,
+    /// CPU seconds.
+    pub cpu_s: f64,
+    /// Largest peak resident set in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+/// How much of the grid is there.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Completeness {
+    /// Cells with a record.
+    pub done: usize,
+    /// Cells of the experiment.
+    pub expected: usize,
+    /// Cells without a record, gathered by model and fraction.
+    pub missing: Vec<Missing>,
+}
+
+/// Seeds of one model and fraction that have no record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Missing {
+    /// Model.
+    pub model: String,
+    /// Percent.
+    pub percent: f64,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Why, where it is known.
+    pub reason: Option<String>,
+}
+
+/// A named fact.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Fact {
+    /// What.
+    pub name: &'static str,
+    /// Its value, or its values when cells differ.
+    pub value: String,
+}
+
+/// A note and how many cells made it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CountedNote {
+    /// One sentence.
+    pub text: String,
+    /// Models whose cells say so.
+    pub models: Vec<String>,
+    /// Number of cells.
+    pub cells: usize,
+}
