@@ -35,6 +35,9 @@ fn link_libtorch() -> String {
         return "unknown".into();
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.join("lib").display());
+    // libtorch's C++ binding defines weak symbols that libtorch itself looks up; exported, they would keep the binding alive
+    // in `etalon`, which calls none of it, and libtorch (0.2 s, 115 MiB) would be loaded at every start.
+    println!("cargo:rustc-link-arg-bin=etalon=-Wl,--exclude-libs,ALL");
     libtorch_version(&folder).unwrap_or_else(|| "unknown".into())
 }
 

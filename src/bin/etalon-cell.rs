@@ -1,6 +1,7 @@
 //! The child process of every cell, and of what else needs a network: the only program that loads libtorch.
 //!
-//! `etalon-cell run JOB.json` runs one attempt; `etalon-cell probe` says which libtorch it found.
+//! `etalon-cell run JOB.json` runs one attempt, `etalon-cell parity FOLDER json|text` compares a model with its authors'
+//! arrays, `etalon-cell probe` says which libtorch it found.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
             .map(|()| Exit::Done)
             .map_err(Into::into),
         ["probe"] => probe(),
+        #[cfg(feature = "torch")]
+        ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
         _ => Err(anyhow::anyhow!(
             "this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json"
         )),

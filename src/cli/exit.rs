@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::base::fsio;
 use crate::run::Fault;
-use crate::{config, data, detectors, eval, run, store};
+use crate::{config, data, detectors, eval, report, run, store};
 
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,20 @@ impl Exit {
         }
         if cause.is::<config::Error>() || cause.is::<eval::Error>() || cause.is::<data::features::Error>() {
             return Some(Self::BadInput);
+        }
+        #[cfg(feature = "torch")]
+        if cause.is::<crate::nn::parity::Error>() {
+            return Some(Self::BadInput);
+        }
+        if cause.is::<super::fit::Error>() {
+            return Some(Self::BadInput);
+        }
+        if let Some(error) = cause.downcast_ref::<report::Error>() {
+            return Some(match error {
+                report::Error::Empty { .. } => Self::Incomplete,
+                report::Error::NoExperiment { .. } => Self::BadInput,
+                _ => Self::Store,
+            });
         }
         if cause.is::<store::Error>() {
             return Some(Self::Store);

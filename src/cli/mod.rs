@@ -6,7 +6,7 @@ pub mod ui;
 mod doctor;
 mod evaluate;
 mod fit;
-mod parity;
+pub mod parity;
 mod plan;
 mod report;
 mod run;

@@ -201,7 +201,7 @@ fn labels(f: &mut Fixture, _: &Path) -> Result<(), Error> {
 }
 
 fn loss_functions(f: &mut Fixture, _: &Path) -> Result<(), Error> {
-    let mut compare = |f: &mut Fixture, key: String, leaf: &Tensor, loss: Option<Tensor>, grad: String| -> Result<(), Error> {
+    let compare = |f: &mut Fixture, key: String, leaf: &Tensor, loss: Option<Tensor>, grad: String| -> Result<(), Error> {
         f.compare(&key, loss.as_ref().unwrap_or(&Tensor::from(0.0)), OUTPUT)?;
         if let (Some(loss), true) = (loss, f.has(&grad)) {
             f.compare(&grad, &Tensor::run_backward(&[loss], &[leaf], false, false)[0], OUTPUT)?;

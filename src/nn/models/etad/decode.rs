@@ -93,12 +93,11 @@ pub fn with_video_scores(proposals: &[Detection], class_scores: &[f64], top: usi
     proposals.iter().flat_map(labelled).collect()
 }
 
-/// From 0..1 of an input that begins at `start` and spans `length` seconds to seconds of a video, clipped to it; what is
-/// left empty is dropped.
-pub fn to_seconds(detections: &mut Vec<Detection>, start: f64, length: f64, duration: f64) {
-    for d in detections.iter_mut() {
-        d.segment.start = (start + d.segment.start.max(0.0) * length).clamp(0.0, duration);
-        d.segment.end = (start + d.segment.end.min(1.0) * length).clamp(0.0, duration);
+/// From 0..1 of an input that begins at `start` and spans `length` seconds to seconds of a video of `duration`: the start is
+/// clipped below, the end above, as in the release. A segment refined to outside of the input comes out empty or inverted.
+pub fn to_seconds(detections: &mut [Detection], start: f64, length: f64, duration: f64) {
+    for d in detections {
+        d.segment.start = start + d.segment.start.max(0.0) * length;
+        d.segment.end = (start + d.segment.end.min(1.0) * length).min(duration);
     }
-    detections.retain(|d| d.segment.length() > 0.0);
 }

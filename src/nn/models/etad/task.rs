@@ -215,7 +215,7 @@ impl<'a> Task<'a> {
                     }
                 };
                 to_seconds(&mut more, start as f64 * cell, window as f64 * cell, self.inputs.duration(video));
-                found.extend(more);
+                found.extend(more.into_iter().filter(|d| d.segment.length() > 0.0));
             }
         }
         let suppress = |candidates: &[Detection]| nms::soft_nms(candidates, self.config.nms_sigma, self.config.nms_keep);
