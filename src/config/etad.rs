@@ -41,6 +41,10 @@ pub struct EtadConfig {
     pub stage_tiou: Vec<f64>,
     /// tIoU above which a proposal counts as positive for the IoU classification.
     pub positive_tiou: f64,
+    /// Standard deviation of Gaussian noise added to standardised training inputs.
+    pub noise: f64,
+    /// Weight of the class head's loss beside the published ones.
+    pub class_weight: f64,
     /// How training proposals are drawn.
     pub sampling: ProposalSampling,
     /// Share of the valid proposals that is drawn for training.
@@ -172,7 +176,7 @@ macro_rules! overrides {
 overrides! {
     temporal: Temporal, window: usize, max_duration: usize, stride: usize, jitter: bool, keep_share: f64, pool: usize,
     standardise: bool, hidden: i64, roi_channels: i64, roi_bins: i64, roi_extension: f64, fc: i64, fc_inner: i64,
-    stage_tiou: Vec<f64>, positive_tiou: f64, sampling: ProposalSampling, ratio: f64, epochs: u32, steps: u64, batch: usize,
+    stage_tiou: Vec<f64>, positive_tiou: f64, noise: f64, class_weight: f64, sampling: ProposalSampling, ratio: f64, epochs: u32, steps: u64, batch: usize,
     optimiser: Optimiser, lr: f64, weight_decay: f64, schedule: Schedule, clip: f64, autocast: bool,
     inference: Inference, boundary_filter: bool, nms_sigma: f64, nms_keep: usize,
 }
@@ -199,6 +203,8 @@ impl EtadConfig {
             fc_inner: 128,
             stage_tiou: vec![0.7, 0.8, 0.9],
             positive_tiou: 0.9,
+            noise: 0.0,
+            class_weight: 1.0,
             sampling: ProposalSampling::Random,
             ratio: 0.06,
             epochs: 6,
@@ -247,9 +253,10 @@ impl EtadConfig {
                 stage_tiou: vec![0.5, 0.7, 0.8],
                 positive_tiou: 0.7,
                 sampling: ProposalSampling::Guided,
-                ratio: 0.01,
+                ratio: 0.008,
+                noise: 0.7,
                 epochs: 20,
-                steps: 400,
+                steps: 300,
                 batch: 8,
                 schedule: Schedule::Cosine,
                 clip: 5.0,
@@ -267,6 +274,7 @@ impl EtadConfig {
         ask(self.window >= 8, "`window` must be at least 8 cells")?;
         ask((1..=self.window).contains(&self.max_duration), "`max_duration` must be 1 to `window` cells")?;
         ask((1..=self.window).contains(&self.stride), "`stride` must be 1 to `window` cells")?;
+        ask(self.noise >= 0.0 && self.class_weight >= 0.0, "`noise` and `class_weight` must not be negative")?;
         ask((0.0..1.0).contains(&self.keep_share), "`keep_share` must be in [0, 1)")?;
         ask(self.pool >= 1, "`pool` must be at least 1 snippet")?;
         ask(self.hidden > 0 && self.hidden % 32 == 0, "`hidden` must be a positive multiple of 32 (16 norm groups on half of it)")?;

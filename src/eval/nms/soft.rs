@@ -1,7 +1,7 @@
 //! ETAD's Gaussian soft-NMS (BMN's, with its ending).
 
 use crate::eval::Detection;
-use crate::eval::iou::tiou;
+use crate::data::Segment;
 
 /// Repeatedly takes the surest candidate and multiplies the score of those that overlap it by exp(−tIoU² / `sigma`).
 ///
@@ -19,7 +19,7 @@ pub fn soft_nms(candidates: &[Detection], sigma: f64, keep: usize) -> Vec<Detect
         // Removal keeps the order, which decides between equal scores later on.
         let taken = left.remove(best);
         for other in &mut left {
-            let overlap = tiou(taken.segment, other.segment);
+            let overlap = signed_tiou(taken.segment, other.segment);
             if overlap > 0.0 {
                 other.score *= (-overlap * overlap / sigma).exp();
             }
@@ -40,10 +40,16 @@ fn surest(candidates: &[Detection]) -> usize {
     best
 }
 
+/// tIoU without a floor on the intersection, as published: disjoint segments are negative. It differs from the clamped one
+/// only for inverted segments, which an unlucky regression yields.
+fn signed_tiou(a: Segment, b: Segment) -> f64 {
+    let intersection = a.end.min(b.end) - a.start.max(b.start);
+    intersection / (a.length() + b.length() - intersection)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Segment;
     use crate::eval::nms::testing::Fixture;
 
     #[test]

@@ -188,9 +188,6 @@ pub struct Inferred {
 }
 
 impl Etad {
-    /// Weight of the class loss beside the published ones.
-    const CLASS_WEIGHT: f64 = 1.0;
-
     /// Builds the network for inputs of `channels` values (a multiple of 4), with a class head where `classes` is given.
     pub fn new(params: &mut Params, config: &EtadConfig, channels: i64, classes: Option<i64>) -> Self {
         let h = config.hidden;
@@ -255,7 +252,7 @@ impl Etad {
                 let logits = head.forward(&output.shared).to_kind(Kind::Float);
                 if let Some(loss) = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw) {
                     terms.push(("class".into(), value(&loss)));
-                    total += loss * Self::CLASS_WEIGHT;
+                    total += loss * self.config.class_weight;
                 }
             }
             let stage_cost = value(&total);

@@ -311,6 +311,9 @@ impl Loader<'_> {
             let cells = self.inputs.cells(&self.videos[window.video])?;
             let length = time.min(cells.time - window.start) * channels;
             x[..length].copy_from_slice(&cells.data[window.start * channels..][..length]);
+            if self.config.noise > 0.0 {
+                x[..length].iter_mut().for_each(|v| *v += (self.config.noise * rng.normal()) as f32);
+            }
             let truth: Vec<(f64, f64)> = window.truth.iter().map(|i| (i.start / time as f64, i.end / time as f64)).collect();
             let anchors = match self.config.sampling {
                 ProposalSampling::Guided => {
