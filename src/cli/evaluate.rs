@@ -111,15 +111,8 @@ fn read(path: &Path, option: &str) -> anyhow::Result<String> {
 fn unknown_labels(detections: &DetectionFile) -> String {
     let count: usize = detections.unknown_labels.values().sum();
     let some: Vec<&str> = detections.unknown_labels.keys().take(5).map(String::as_str).collect();
-    let more = if detections.unknown_labels.len() > some.len() {
-        ", …"
-    } else {
-        ""
-    };
-    format!(
-        "note: {count} detections have a label that no evaluated instance has and are not scored: {}{more}",
-        some.join(", ")
-    )
+    let more = if detections.unknown_labels.len() > some.len() { ", …" } else { "" };
+    format!("note: {count} detections have a label that no evaluated instance has and are not scored: {}{more}", some.join(", "))
 }
 
 /// One row per class, then the mean, then recall; one column per threshold, in percent.

@@ -35,10 +35,7 @@ pub fn build(input: &Input<'_>) -> Report {
         by_model.entry(&record.model).or_default().push(record);
     }
     let by_model: Vec<_> = by_model.into_iter().collect();
-    let mut models: Vec<ModelReport> = by_model
-        .par_iter()
-        .map(|(name, records)| model_report(name, records, &plan))
-        .collect();
+    let mut models: Vec<ModelReport> = by_model.par_iter().map(|(name, records)| model_report(name, records, &plan)).collect();
     models.sort_by(|a, b| best_score(b).total_cmp(&best_score(a)));
     let completeness = completeness(input, &plan);
     let tiou = input.records.first().map_or_else(Vec::new, |r| r.scores.tiou.clone());
@@ -75,12 +72,7 @@ impl Plan {
         let table: toml::Table = toml::from_str(text).unwrap_or_default();
         let numbers = |value: Option<&toml::Value>| -> Vec<f64> {
             let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
-            value
-                .and_then(toml::Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(number)
-                .collect()
+            value.and_then(toml::Value::as_array).into_iter().flatten().filter_map(number).collect()
         };
         let protocol = table.get("protocol");
         let targets = table.get("fit").and_then(|f| f.get("targets"));
@@ -91,19 +83,10 @@ impl Plan {
         }
         Self {
             name: table.get("name").and_then(toml::Value::as_str).unwrap_or("experiment").to_owned(),
-            models: table
-                .get("model")
-                .and_then(toml::Value::as_table)
-                .map_or_else(Vec::new, |t| t.keys().cloned().collect()),
+            models: table.get("model").and_then(toml::Value::as_table).map_or_else(Vec::new, |t| t.keys().cloned().collect()),
             percents: numbers(protocol.and_then(|p| p.get("fractions"))),
-            seeds: numbers(protocol.and_then(|p| p.get("seeds")))
-                .into_iter()
-                .map(|s| s as u64)
-                .collect(),
-            questions: Questions {
-                at,
-                targets: numbers(targets.and_then(|t| t.get("map"))),
-            },
+            seeds: numbers(protocol.and_then(|p| p.get("seeds"))).into_iter().map(|s| s as u64).collect(),
+            questions: Questions { at, targets: numbers(targets.and_then(|t| t.get("map"))) },
         }
     }
 }
@@ -113,10 +96,7 @@ fn best_score(model: &ModelReport) -> f64 {
 }
 
 fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
-    let fractions: Vec<FractionRow> = by_fraction(records)
-        .iter()
-        .map(|(percent, cells)| fraction_row(*percent, cells))
-        .collect();
+    let fractions: Vec<FractionRow> = by_fraction(records).iter().map(|(percent, cells)| fraction_row(*percent, cells)).collect();
     let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells));
     let observations: Vec<Observation> = records.iter().map(|r| observation(r)).collect();
     let options = Options::default();
@@ -129,11 +109,7 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
         }
         Err(error) => (None, Vec::new(), Some(error.to_string())),
     };
-    let total = Cost {
-        peak_rss_bytes: peak(records),
-        wall_s: sum(records, |r| r.usage.wall_s),
-        cpu_s: sum(records, |r| r.usage.cpu_s),
-    };
+    let total = Cost { peak_rss_bytes: peak(records), wall_s: sum(records, |r| r.usage.wall_s), cpu_s: sum(records, |r| r.usage.cpu_s) };
     ModelReport {
         name: name.to_owned(),
         parameters: records.iter().find_map(|r| r.training.parameters),
@@ -151,9 +127,7 @@ fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
     let first = summary.observations[0].n;
     let largest = curve.largest();
     let last = summary.forecasts.iter().map(|f| f.n).fold(largest, f64::max);
-    let mut sizes: Vec<f64> = (0..=FAN_POINTS)
-        .map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64))
-        .collect();
+    let mut sizes: Vec<f64> = (0..=FAN_POINTS).map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64)).collect();
     sizes.push(largest);
     sizes.sort_by(f64::total_cmp);
     sizes.into_par_iter().map(|n| curve.expected(n)).collect()
@@ -162,10 +136,7 @@ fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
 fn by_fraction<'a>(records: &[&'a Record]) -> Vec<(f64, Vec<&'a Record>)> {
     let mut sorted = records.to_vec();
     sorted.sort_by(|a, b| a.fraction.value().total_cmp(&b.fraction.value()).then(a.seed.cmp(&b.seed)));
-    sorted
-        .chunk_by(|a, b| a.fraction == b.fraction)
-        .map(|cells| (cells[0].fraction.value(), cells.to_vec()))
-        .collect()
+    sorted.chunk_by(|a, b| a.fraction == b.fraction).map(|cells| (cells[0].fraction.value(), cells.to_vec())).collect()
 }
 
 fn fraction_row(percent: f64, cells: &[&Record]) -> FractionRow {
@@ -194,21 +165,14 @@ fn class_rows(cells: &[&Record]) -> Vec<ClassRow> {
         let thresholds = of_seed.iter().map(|ap| ap.len()).min().unwrap_or(0);
         let averages: Vec<f64> = of_seed.iter().filter_map(|ap| mean(ap)).collect();
         let at = |k: usize| Spread::of(&of_seed.iter().map(|ap| ap[k]).collect::<Vec<_>>());
-        ClassRow {
-            name: name.clone(),
-            average: Spread::of(&averages),
-            ap: (0..thresholds).map(at).collect(),
-        }
+        ClassRow { name: name.clone(), average: Spread::of(&averages), ap: (0..thresholds).map(at).collect() }
     };
     names.into_iter().map(row).collect()
 }
 
 impl Spread {
     fn of(values: &[f64]) -> Self {
-        Self {
-            mean: mean(values).unwrap_or(0.0),
-            sd: standard_deviation(values),
-        }
+        Self { mean: mean(values).unwrap_or(0.0), sd: standard_deviation(values) }
     }
 }
 
@@ -228,34 +192,17 @@ fn completeness(input: &Input<'_>, plan: &Plan) -> Completeness {
     let mut missing = Vec::new();
     for model in &plan.models {
         for &percent in &plan.percents {
-            let done = |seed: u64| {
-                input
-                    .records
-                    .iter()
-                    .any(|r| r.model == *model && r.fraction.value() == percent && r.seed == seed)
-            };
+            let done = |seed: u64| input.records.iter().any(|r| r.model == *model && r.fraction.value() == percent && r.seed == seed);
             let seeds: Vec<u64> = plan.seeds.iter().copied().filter(|&seed| !done(seed)).collect();
             if seeds.is_empty() {
                 continue;
             }
-            let failed = input
-                .failures
-                .iter()
-                .find(|f| f.0 == *model && f.1 == percent && seeds.contains(&f.2));
-            missing.push(Missing {
-                model: model.clone(),
-                percent,
-                seeds,
-                reason: failed.map(|f| f.3.clone()),
-            });
+            let failed = input.failures.iter().find(|f| f.0 == *model && f.1 == percent && seeds.contains(&f.2));
+            missing.push(Missing { model: model.clone(), percent, seeds, reason: failed.map(|f| f.3.clone()) });
         }
     }
     let absent: usize = missing.iter().map(|m| m.seeds.len()).sum();
-    Completeness {
-        done: input.records.len(),
-        expected: input.records.len() + absent,
-        missing,
-    }
+    Completeness { done: input.records.len(), expected: input.records.len() + absent, missing }
 }
 
 fn notes(records: &[Record]) -> Vec<CountedNote> {
@@ -279,68 +226,25 @@ fn manifest(input: &Input<'_>) -> Vec<Fact> {
     let records = input.records;
     let values = |value: &dyn Fn(&Record) -> Option<String>| {
         let set: BTreeSet<String> = records.iter().filter_map(value).filter(|v| !v.is_empty()).collect();
-        if set.is_empty() {
-            "–".to_owned()
-        } else {
-            set.into_iter().collect::<Vec<_>>().join(", ")
-        }
+        if set.is_empty() { "–".to_owned() } else { set.into_iter().collect::<Vec<_>>().join(", ") }
     };
     let always = |value: fn(&Record) -> String| values(&|r| Some(value(r)));
     let seeds: BTreeSet<u64> = records.iter().map(|r| r.seed).collect();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
     vec![
-        Fact {
-            name: "etalon",
-            value: always(|r| r.provenance.etalon.clone()),
-        },
-        Fact {
-            name: "libtorch",
-            value: values(&|r| r.provenance.libtorch.clone()),
-        },
-        Fact {
-            name: "device",
-            value: always(|r| r.provenance.device.clone()),
-        },
-        Fact {
-            name: "processor",
-            value: always(|r| r.provenance.cpu.clone()),
-        },
-        Fact {
-            name: "threads per cell",
-            value: always(|r| r.usage.threads.to_string()),
-        },
-        Fact {
-            name: "host",
-            value: always(|r| r.provenance.host.clone()),
-        },
-        Fact {
-            name: "first cell started",
-            value: records.iter().map(|r| r.provenance.started.clone()).min().unwrap_or_default(),
-        },
-        Fact {
-            name: "last cell finished",
-            value: records.iter().map(|r| r.provenance.finished.clone()).max().unwrap_or_default(),
-        },
-        Fact {
-            name: "seeds",
-            value: list(&mut seeds.iter().map(u64::to_string)),
-        },
-        Fact {
-            name: "test videos",
-            value: always(|r| format!("{} with {} instances", r.sample.test_videos, r.sample.test_instances)),
-        },
-        Fact {
-            name: "evaluator",
-            value: always(|r| r.scores.evaluator.clone()),
-        },
-        Fact {
-            name: "data set digest",
-            value: list(&mut input.datasets.iter().cloned()),
-        },
-        Fact {
-            name: "experiment digest",
-            value: always(|r| r.provenance.experiment.clone()),
-        },
+        Fact { name: "etalon", value: always(|r| r.provenance.etalon.clone()) },
+        Fact { name: "libtorch", value: values(&|r| r.provenance.libtorch.clone()) },
+        Fact { name: "device", value: always(|r| r.provenance.device.clone()) },
+        Fact { name: "processor", value: always(|r| r.provenance.cpu.clone()) },
+        Fact { name: "threads per cell", value: always(|r| r.usage.threads.to_string()) },
+        Fact { name: "host", value: always(|r| r.provenance.host.clone()) },
+        Fact { name: "first cell started", value: records.iter().map(|r| r.provenance.started.clone()).min().unwrap_or_default() },
+        Fact { name: "last cell finished", value: records.iter().map(|r| r.provenance.finished.clone()).max().unwrap_or_default() },
+        Fact { name: "seeds", value: list(&mut seeds.iter().map(u64::to_string)) },
+        Fact { name: "test videos", value: always(|r| format!("{} with {} instances", r.sample.test_videos, r.sample.test_instances)) },
+        Fact { name: "evaluator", value: always(|r| r.scores.evaluator.clone()) },
+        Fact { name: "data set digest", value: list(&mut input.datasets.iter().cloned()) },
+        Fact { name: "experiment digest", value: always(|r| r.provenance.experiment.clone()) },
     ]
 }
 
@@ -352,12 +256,8 @@ fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> 
             continue;
         };
         let spread = large.average_map.sd.map_or(String::new(), |sd| format!(" ± {:.1}", 100.0 * sd));
-        let mut sentence = format!(
-            "{} reaches {:.1}{spread} mAP with {:.0} training videos",
-            model.name,
-            100.0 * large.average_map.mean,
-            large.videos
-        );
+        let mut sentence =
+            format!("{} reaches {:.1}{spread} mAP with {:.0} training videos", model.name, 100.0 * large.average_map.mean, large.videos);
         if small.percent < large.percent {
             sentence += &format!(" and {:.1} with {:.0}", 100.0 * small.average_map.mean, small.videos);
         }
@@ -375,10 +275,7 @@ fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> 
     }
     if completeness.done < completeness.expected {
         let absent = completeness.expected - completeness.done;
-        sentences.push(format!(
-            "Preliminary: {absent} of {} cells have no result yet.",
-            completeness.expected
-        ));
+        sentences.push(format!("Preliminary: {absent} of {} cells have no result yet.", completeness.expected));
     }
     sentences
 }

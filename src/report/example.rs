@@ -50,24 +50,14 @@ fn records(skip: impl Fn(&str, f64, u64) -> bool) -> Vec<Record> {
 fn record(model: &str, percent: f64, seed: u64) -> Record {
     let mut stream = Stream::new(seed, &format!("example/{model}/{percent}"));
     let videos = 160.0 * percent / 100.0;
-    let level = if model == "etad" {
-        0.74 * (videos / 40.0).powf(1.2) / (1.0 + (videos / 40.0).powf(1.2))
-    } else {
-        0.07 + 0.02 * percent / 100.0
-    };
+    let level =
+        if model == "etad" { 0.74 * (videos / 40.0).powf(1.2) / (1.0 + (videos / 40.0).powf(1.2)) } else { 0.07 + 0.02 * percent / 100.0 };
     let tiou = vec![0.3, 0.4, 0.5, 0.6, 0.7];
     let shift = 0.25 * level * (1.3 - percent / 100.0) * 0.2 * stream.normal();
     let map: Vec<f64> = tiou.iter().map(|t| (level * (1.35 - 0.7 * t) + shift).clamp(0.0, 1.0)).collect();
     let classes = ["Walking", "Sitting", "StandToSit", "LieToStand", "Laying", "Stairs"];
-    let per_class = classes
-        .iter()
-        .map(|c| {
-            (
-                (*c).to_owned(),
-                map.iter().map(|m| (m + 0.05 * stream.normal()).clamp(0.0, 1.0)).collect(),
-            )
-        })
-        .collect();
+    let per_class =
+        classes.iter().map(|c| ((*c).to_owned(), map.iter().map(|m| (m + 0.05 * stream.normal()).clamp(0.0, 1.0)).collect())).collect();
     let spec = CellSpec {
         schema: 1,
         dataset: Digest::of_bytes(b"example"),
@@ -103,12 +93,8 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             recall: Default::default(),
             evaluator: "activitynet/1".into(),
         },
-        training: TrainingFacts {
-            steps: 80,
-            epochs: 8.0,
-            parameters: (model == "etad").then_some(1_234_567),
-            final_loss: Some(0.4),
-        },
+        detections: Digest::of_bytes(b"d"),
+        training: TrainingFacts { steps: 80, epochs: 8.0, parameters: (model == "etad").then_some(1_234_567), final_loss: Some(0.4) },
         usage: Usage {
             wall_s: heavy * (6.0 + videos * 0.3),
             cpu_s: heavy * (10.0 + videos * 0.55),
@@ -126,22 +112,13 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             finished: format!("2026-01-01T11:{seed:02}:00Z"),
             experiment: "0123abcd".into(),
         },
-        notes: if model == "etad" {
-            vec!["features of 61 values are zero-padded to 64".into()]
-        } else {
-            Vec::new()
-        },
+        notes: if model == "etad" { vec!["features of 61 values are zero-padded to 64".into()] } else { Vec::new() },
     }
 }
 
 fn report(records: &[Record]) -> Report {
     let datasets = BTreeSet::from(["f00d".to_owned()]);
-    build(&Input {
-        records,
-        experiment_toml: TOML,
-        datasets: &datasets,
-        failures: &[],
-    })
+    build(&Input { records, experiment_toml: TOML, datasets: &datasets, failures: &[] })
 }
 
 fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
@@ -158,31 +135,15 @@ fn the_best_model_comes_first_and_the_headline_says_what_it_reaches() {
         report.headline
     );
     assert_eq!((report.completeness.done, report.completeness.expected), (60, 60));
-    assert_eq!(
-        report.models[0]
-            .curve
-            .as_ref()
-            .unwrap()
-            .forecasts
-            .iter()
-            .map(|f| f.n)
-            .collect::<Vec<_>>(),
-        [320.0, 480.0]
-    );
+    assert_eq!(report.models[0].curve.as_ref().unwrap().forecasts.iter().map(|f| f.n).collect::<Vec<_>>(), [320.0, 480.0]);
 }
 
 #[test]
 fn a_partly_filled_grid_is_reported_with_what_is_missing() {
-    let report = report(&records(|model, percent, seed| {
-        model == "etad" && (percent > 70.0 || (percent == 20.0 && seed == 3))
-    }));
+    let report = report(&records(|model, percent, seed| model == "etad" && (percent > 70.0 || (percent == 20.0 && seed == 3))));
     assert_eq!((report.completeness.done, report.completeness.expected), (49, 60));
     assert_eq!(report.completeness.missing[0].seeds, [3]);
-    assert!(
-        report.headline.last().unwrap().starts_with("Preliminary: 11 of 60 cells"),
-        "{:?}",
-        report.headline
-    );
+    assert!(report.headline.last().unwrap().starts_with("Preliminary: 11 of 60 cells"), "{:?}", report.headline);
     assert!(rendered(&render::Markdown, &report).contains("49 of 60 cells are done"));
 }
 
@@ -249,25 +210,11 @@ fn a_store_gives_its_records_curves_and_newest_experiment() {
     publish("cells/ff/unfinished/claims/1.json".into(), b"{}");
     let stored = Stored::read(folder.path()).unwrap();
     let experiment = stored.experiment(None).unwrap();
-    assert_eq!(
-        (experiment.name.as_str(), stored.records_of(experiment).len()),
-        ("sbhar-limited-data", 24)
-    );
+    assert_eq!((experiment.name.as_str(), stored.records_of(experiment).len()), ("sbhar-limited-data", 24));
     assert_eq!(stored.datasets_of(&stored.records), BTreeSet::from(["f00d".to_owned()]));
     assert_eq!(stored.observations().keys().collect::<Vec<_>>(), ["etad", "prior"]);
     assert!(stored.experiment(Some("0123")).is_ok());
-    assert!(
-        stored
-            .experiment(Some("other"))
-            .unwrap_err()
-            .to_string()
-            .contains("\"sbhar-limited-data\"")
-    );
+    assert!(stored.experiment(Some("other")).unwrap_err().to_string().contains("\"sbhar-limited-data\""));
     publish("cells/00/broken/record.json".into(), b"{");
-    assert!(
-        Stored::read(folder.path())
-            .unwrap_err()
-            .to_string()
-            .contains("broken/record.json is not a record")
-    );
+    assert!(Stored::read(folder.path()).unwrap_err().to_string().contains("broken/record.json is not a record"));
 }

@@ -43,12 +43,7 @@ impl Stored {
         if records.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }
-        Ok(Self {
-            path: path.to_owned(),
-            experiments: read_experiments(&path.join("experiments"))?,
-            records,
-            datasets,
-        })
+        Ok(Self { path: path.to_owned(), experiments: read_experiments(&path.join("experiments"))?, records, datasets })
     }
 
     /// The experiment of that name or digest (a prefix will do); without one, the newest.
@@ -63,22 +58,14 @@ impl Stored {
             known: if self.experiments.is_empty() {
                 "none".into()
             } else {
-                self.experiments
-                    .iter()
-                    .map(|e| format!("{:?}", e.name))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                self.experiments.iter().map(|e| format!("{:?}", e.name)).collect::<Vec<_>>().join(", ")
             },
         })
     }
 
     /// The records that `experiment` produced.
     pub fn records_of(&self, experiment: &StoredExperiment) -> Vec<Record> {
-        self.records
-            .iter()
-            .filter(|r| r.provenance.experiment == experiment.digest)
-            .cloned()
-            .collect()
+        self.records.iter().filter(|r| r.provenance.experiment == experiment.digest).cloned().collect()
     }
 
     /// Digests of the data sets that these records were made from.
@@ -92,11 +79,7 @@ impl Stored {
         let ran: BTreeSet<&str> = self.records.iter().map(|r| r.provenance.experiment.as_str()).collect();
         for record in &self.records {
             let digest = &record.provenance.experiment;
-            let experiment = self
-                .experiments
-                .iter()
-                .find(|e| e.digest == *digest)
-                .map_or(digest.as_str(), |e| &e.name);
+            let experiment = self.experiments.iter().find(|e| e.digest == *digest).map_or(digest.as_str(), |e| &e.name);
             let name = if ran.len() > 1 {
                 format!("{experiment} {}/{}", digest.get(..6).unwrap_or(digest), record.model)
             } else {
@@ -110,11 +93,7 @@ impl Stored {
 
 /// A record as a point of a learning curve.
 pub fn observation(record: &Record) -> Observation {
-    Observation {
-        n: record.sample.videos as f64,
-        score: record.scores.average_map,
-        seed: Some(record.seed),
-    }
+    Observation { n: record.sample.videos as f64, score: record.scores.average_map, seed: Some(record.seed) }
 }
 
 fn read_cells(cells: &Path) -> Result<(Vec<Record>, BTreeMap<String, String>), Error> {
@@ -153,20 +132,10 @@ fn read_experiments(folder: &Path) -> Result<Vec<StoredExperiment>, Error> {
         }
         let path = folder.join(&file);
         let text = fsio::read_text(&path)?;
-        let table: toml::Table = toml::from_str(&text).map_err(|source| Error::Experiment {
-            path: path.clone(),
-            source,
-        })?;
+        let table: toml::Table = toml::from_str(&text).map_err(|source| Error::Experiment { path: path.clone(), source })?;
         let name = table.get("name").and_then(toml::Value::as_str).unwrap_or(digest).to_owned();
         let written = path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        dated.push((
-            written,
-            StoredExperiment {
-                digest: digest.to_owned(),
-                name,
-                text,
-            },
-        ));
+        dated.push((written, StoredExperiment { digest: digest.to_owned(), name, text }));
     }
     dated.sort_by(|a, b| (a.0, &a.1.digest).cmp(&(b.0, &b.1.digest)));
     Ok(dated.into_iter().map(|d| d.1).collect())

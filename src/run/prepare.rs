@@ -53,10 +53,7 @@ impl Prepared {
     /// There is none of that name.
     pub fn model(&self, name: &str) -> Result<&ModelConfig> {
         let known = || self.experiment.model.keys().cloned().collect();
-        self.experiment.model.get(name).ok_or_else(|| Error::NoModel {
-            name: name.to_owned(),
-            known: known(),
-        })
+        self.experiment.model.get(name).ok_or_else(|| Error::NoModel { name: name.to_owned(), known: known() })
     }
 
     /// Scores detections on the test videos by the experiment's rules.
