@@ -19,6 +19,7 @@ use crate::report::source::Stored;
 #[command(after_help = "Examples:
   etalon fit results                                   curves of every model in a store
   etalon fit results --at 2x,500 --target 0.6,0.7      scores at more data, data for a score
+  etalon fit results --experiment sbhar                only those of that experiment
   etalon fit --curve scores.csv --by model --json      any table with columns n, score and (optionally) seed
   etalon fit --curve loss.csv --decreasing             losses
 
@@ -27,6 +28,9 @@ pub struct Args {
     /// Store whose records are fitted.
     #[arg(required_unless_present = "curve", conflicts_with = "curve")]
     store: Option<PathBuf>,
+    /// Only the curves of this experiment of the store (name or digest); without it, of all.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    experiment: Option<String>,
     /// CSV file with a header: columns n (training videos), score, and optionally seed.
     #[arg(long, value_name = "FILE")]
     curve: Option<PathBuf>,
@@ -132,7 +136,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let options = Options { direction, level: args.level, families: args.family.map_or_else(|| families::ALL.to_vec(), |f| vec![f]) };
     let (path, series) = match (&args.curve, &args.store) {
         (Some(file), _) => (file, read_table(file, args.by.as_deref(), direction)?),
-        (None, Some(store)) => (store, read_store(store)?),
+        (None, Some(store)) => (store, read_store(store, args.experiment.as_deref())?),
         (None, None) => anyhow::bail!("name a store or a table (--curve FILE)"),
     };
     if series.is_empty() {
@@ -155,9 +159,13 @@ fn summarise(path: &Path, series: &Series, args: &Args, options: &Options) -> Re
         .map_err(|source| Error::Curve { path: path.to_owned(), name: series.name.clone(), source })
 }
 
-fn read_store(path: &Path) -> anyhow::Result<Vec<Series>> {
+fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
     let stored = Stored::read(path).with_context(|| format!("failed to read the store {}", path.display()))?;
-    Ok(stored.observations().into_iter().map(|(name, observations)| Series { name, observations, asked: Vec::new() }).collect())
+    let curves = match experiment {
+        Some(_) => stored.observations_of(stored.experiment(experiment)?)?,
+        None => stored.observations(),
+    };
+    Ok(curves.into_iter().map(|(name, observations)| Series { name, observations, asked: Vec::new() }).collect())
 }
 
 /// Reads the table; curves keep the order of their first row.

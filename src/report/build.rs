@@ -7,19 +7,30 @@ use rayon::prelude::*;
 use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Report, Spread};
 use super::source::observation;
 use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
+use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
-use crate::store::Record;
+use crate::store::{PlannedCell, Record};
 
-/// What a report is made from.
-pub struct Input<'a> {
-    /// Records of one experiment.
-    pub records: &'a [Record],
-    /// Its resolved TOML.
-    pub experiment_toml: &'a str,
+/// What a report is made from (see [`Stored::input`](super::source::Stored::input)).
+pub struct Input {
+    /// The resolved experiment.
+    pub experiment_toml: String,
+    /// Its grid.
+    pub cells: Vec<PlannedCell>,
+    /// The records of its cells.
+    pub records: Vec<Record>,
+    /// Its cells that failed.
+    pub failures: Vec<Failure>,
     /// Digests of annotations and features.
-    pub datasets: &'a BTreeSet<String>,
-    /// Cells that were tried and failed: (model, percent, seed) and why.
-    pub failures: &'a [(String, f64, u64, String)],
+    pub datasets: BTreeSet<String>,
+}
+
+/// A cell whose last attempt failed.
+pub struct Failure {
+    /// Which.
+    pub key: CellKey,
+    /// Why, as the attempt said it.
+    pub reason: String,
 }
 
 /// Version of the report's JSON.
@@ -28,16 +39,16 @@ const SCHEMA: u32 = 1;
 const FAN_POINTS: usize = 72;
 
 /// Builds the report. Partly filled grids are reported as far as they go.
-pub fn build(input: &Input<'_>) -> Report {
-    let plan = Plan::read(input.experiment_toml);
+pub fn build(input: &Input) -> Report {
+    let plan = Plan::read(&input.experiment_toml);
     let mut by_model: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
-    for record in input.records {
+    for record in &input.records {
         by_model.entry(&record.model).or_default().push(record);
     }
     let by_model: Vec<_> = by_model.into_iter().collect();
     let mut models: Vec<ModelReport> = by_model.par_iter().map(|(name, records)| model_report(name, records, &plan)).collect();
     models.sort_by(|a, b| best_score(b).total_cmp(&best_score(a)));
-    let completeness = completeness(input, &plan);
+    let completeness = completeness(input);
     let tiou = input.records.first().map_or_else(Vec::new, |r| r.scores.tiou.clone());
     Report {
         schema: SCHEMA,
@@ -47,8 +58,8 @@ pub fn build(input: &Input<'_>) -> Report {
         models,
         completeness,
         manifest: manifest(input),
-        notes: notes(input.records),
-        experiment_toml: input.experiment_toml.to_owned(),
+        notes: notes(&input.records),
+        experiment_toml: input.experiment_toml.clone(),
         commands: vec![
             "etalon run experiment.toml --store results    # the file beside this report".to_owned(),
             "etalon report results --out report".to_owned(),
@@ -56,13 +67,9 @@ pub fn build(input: &Input<'_>) -> Report {
     }
 }
 
-/// What the experiment file planned, as far as a report needs it.
-#[derive(Default)]
+/// What the experiment file says, as far as a report needs it.
 struct Plan {
     name: String,
-    models: Vec<String>,
-    percents: Vec<f64>,
-    seeds: Vec<u64>,
     questions: Questions,
 }
 
@@ -74,7 +81,6 @@ impl Plan {
             let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
             value.and_then(toml::Value::as_array).into_iter().flatten().filter_map(number).collect()
         };
-        let protocol = table.get("protocol");
         let targets = table.get("fit").and_then(|f| f.get("targets"));
         let sizes = targets.and_then(|t| t.get("sizes")).and_then(toml::Value::as_array);
         let mut at: Vec<At> = sizes.into_iter().flatten().filter_map(|s| s.as_str()?.parse().ok()).collect();
@@ -83,9 +89,6 @@ impl Plan {
         }
         Self {
             name: table.get("name").and_then(toml::Value::as_str).unwrap_or("experiment").to_owned(),
-            models: table.get("model").and_then(toml::Value::as_table).map_or_else(Vec::new, |t| t.keys().cloned().collect()),
-            percents: numbers(protocol.and_then(|p| p.get("fractions"))),
-            seeds: numbers(protocol.and_then(|p| p.get("seeds"))).into_iter().map(|s| s as u64).collect(),
             questions: Questions { at, targets: numbers(targets.and_then(|t| t.get("map"))) },
         }
     }
@@ -188,21 +191,20 @@ fn peak(cells: &[&Record]) -> u64 {
     cells.iter().map(|r| r.usage.peak_rss_bytes).max().unwrap_or(0)
 }
 
-fn completeness(input: &Input<'_>, plan: &Plan) -> Completeness {
-    let mut missing = Vec::new();
-    for model in &plan.models {
-        for &percent in &plan.percents {
-            let done = |seed: u64| input.records.iter().any(|r| r.model == *model && r.fraction.value() == percent && r.seed == seed);
-            let seeds: Vec<u64> = plan.seeds.iter().copied().filter(|&seed| !done(seed)).collect();
-            if seeds.is_empty() {
-                continue;
-            }
-            let failed = input.failures.iter().find(|f| f.0 == *model && f.1 == percent && seeds.contains(&f.2));
-            missing.push(Missing { model: model.clone(), percent, seeds, reason: failed.map(|f| f.3.clone()) });
+fn completeness(input: &Input) -> Completeness {
+    let done: BTreeSet<&CellKey> = input.records.iter().map(|r| &r.key).collect();
+    let failures: BTreeMap<&CellKey, &String> = input.failures.iter().map(|f| (&f.key, &f.reason)).collect();
+    let mut missing: Vec<Missing> = Vec::new();
+    for cell in input.cells.iter().filter(|c| !done.contains(&c.key)) {
+        let (model, percent) = (&cell.model, cell.fraction.value());
+        let reason = failures.get(&cell.key).map(|reason| (*reason).clone());
+        match missing.iter_mut().find(|m| m.model == *model && m.percent == percent && m.reason == reason) {
+            Some(group) => group.seeds.push(cell.seed),
+            None => missing.push(Missing { model: model.clone(), percent, seeds: vec![cell.seed], reason }),
         }
     }
-    let absent: usize = missing.iter().map(|m| m.seeds.len()).sum();
-    Completeness { done: input.records.len(), expected: input.records.len() + absent, missing }
+    missing.sort_by(|a, b| a.model.cmp(&b.model).then(a.percent.total_cmp(&b.percent)).then(a.reason.cmp(&b.reason)));
+    Completeness { done: done.len(), expected: input.cells.len(), missing }
 }
 
 fn notes(records: &[Record]) -> Vec<CountedNote> {
@@ -222,8 +224,8 @@ fn notes(records: &[Record]) -> Vec<CountedNote> {
     by_text.into_iter().map(counted).collect()
 }
 
-fn manifest(input: &Input<'_>) -> Vec<Fact> {
-    let records = input.records;
+fn manifest(input: &Input) -> Vec<Fact> {
+    let records = &input.records;
     let values = |value: &dyn Fn(&Record) -> Option<String>| {
         let set: BTreeSet<String> = records.iter().filter_map(value).filter(|v| !v.is_empty()).collect();
         if set.is_empty() { "–".to_owned() } else { set.into_iter().collect::<Vec<_>>().join(", ") }

@@ -259,12 +259,7 @@ fn gaps(report: &Report) -> Section {
     if !completeness.missing.is_empty() {
         let row = |m: &super::model::Missing| {
             let seeds: Vec<String> = m.seeds.iter().map(u64::to_string).collect();
-            vec![
-                m.model.clone(),
-                percent_label(m.percent),
-                seeds.join(", "),
-                m.reason.clone().unwrap_or_else(|| "not run yet, or failed".to_owned()),
-            ]
+            vec![m.model.clone(), percent_label(m.percent), seeds.join(", "), m.reason.clone().unwrap_or_else(|| "not run yet".to_owned())]
         };
         let caption = format!("{} of {} cells are done; these are not", completeness.done, completeness.expected);
         let mut missing = table(caption, &["model", "training part", "seeds", "why"], completeness.missing.iter().map(row).collect());

@@ -56,13 +56,17 @@ impl Prepared {
         self.experiment.model.get(name).ok_or_else(|| Error::NoModel { name: name.to_owned(), known: known() })
     }
 
+    /// The annotated instances of the test videos.
+    pub fn truth(&self) -> GroundTruth {
+        GroundTruth::of(&self.corpus.dataset, &self.split.test)
+    }
+
     /// Scores detections on the test videos by the experiment's rules.
     ///
     /// # Errors
     /// No test video has an instance, or a detection is not finite.
     pub fn evaluate(&self, detections: &Detections) -> Result<Scores> {
-        let truth = GroundTruth::of(&self.corpus.dataset, &self.split.test);
         let settings = &self.experiment.evaluate;
-        eval::evaluate(&truth, detections, &settings.tiou, settings.rules, &[]).map_err(Error::input)
+        eval::evaluate(&self.truth(), detections, &settings.tiou, settings.rules, &[]).map_err(Error::input)
     }
 }

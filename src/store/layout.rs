@@ -12,7 +12,7 @@ use super::record::Record;
 use crate::base::fsio::{self, Published};
 use crate::base::{Digest, Percent};
 use crate::eval::Detections;
-use crate::protocol::{Cell, CellKey};
+use crate::protocol::{Cell, CellKey, CellSpec};
 
 /// Format of a store, `major.minor`. History: 1.0 the first.
 const FORMAT: &str = "1.0";
@@ -156,6 +156,14 @@ impl Store {
     /// The record is damaged or cannot be read.
     pub fn record(&self, key: &CellKey) -> Result<Option<Record>> {
         read_json(&self.cell_path(key).join("record.json"))
+    }
+
+    /// What the key of a cell stands for; `None` when nobody has begun it.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read.
+    pub fn cell(&self, key: &CellKey) -> Result<Option<CellSpec>> {
+        read_json(&self.cell_path(key).join("cell.json"))
     }
 
     /// Whether a cell has its record.
