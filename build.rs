@@ -14,11 +14,7 @@ fn main() {
     }
     println!("cargo:rustc-env=ETALON_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
     println!("cargo:rustc-env=ETALON_CRATES={}", direct_dependencies());
-    let libtorch = if std::env::var_os("CARGO_FEATURE_TORCH").is_some() {
-        link_libtorch()
-    } else {
-        String::new()
-    };
+    let libtorch = if std::env::var_os("CARGO_FEATURE_TORCH").is_some() { link_libtorch() } else { String::new() };
     println!("cargo:rustc-env=ETALON_LIBTORCH={libtorch}");
 }
 
@@ -28,10 +24,7 @@ fn link_libtorch() -> String {
     // Unset only when cargo runs without this project's .cargo/config.toml.
     let folder = std::env::var_os("LIBTORCH").map_or_else(|| PathBuf::from(".libtorch"), PathBuf::from);
     let Ok(folder) = folder.canonicalize() else {
-        println!(
-            "cargo:warning=no libtorch at {}: run `make setup`, or set LIBTORCH to a libtorch 2.11.0",
-            folder.display()
-        );
+        println!("cargo:warning=no libtorch at {}: run `make setup`, or set LIBTORCH to a libtorch 2.11.0", folder.display());
         return "unknown".into();
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.join("lib").display());
@@ -67,11 +60,7 @@ fn commit() -> Option<String> {
 
 /// Trimmed output of a git command; `None` when it fails or says nothing.
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .args(arguments)
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -90,16 +79,10 @@ fn direct_dependencies() -> String {
         Some(line.trim_matches('"').to_owned())
     };
     let packages: Vec<&str> = lock.split("[[package]]").skip(1).collect();
-    let versions: BTreeMap<String, String> = packages
-        .iter()
-        .filter_map(|package| Some((field(package, "name")?, field(package, "version")?)))
-        .collect();
-    let own = packages
-        .iter()
-        .find(|package| field(package, "name").as_deref() == Some(env!("CARGO_PKG_NAME")));
-    let listed = own
-        .and_then(|package| package.split_once("dependencies = ["))
-        .map_or("", |(_, list)| list);
+    let versions: BTreeMap<String, String> =
+        packages.iter().filter_map(|package| Some((field(package, "name")?, field(package, "version")?))).collect();
+    let own = packages.iter().find(|package| field(package, "name").as_deref() == Some(env!("CARGO_PKG_NAME")));
+    let listed = own.and_then(|package| package.split_once("dependencies = [")).map_or("", |(_, list)| list);
     // An entry has a version of its own where the lock file holds several.
     let named = listed.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
     let described = named.map(|entry| match versions.get(entry) {

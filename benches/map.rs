@@ -52,10 +52,7 @@ fn generate(case: &Case) -> (GroundTruth, Detections) {
     let mut stream = Stream::new(1, case.name);
     let random_segment = |stream: &mut Stream| {
         let start = stream.between(0.0, 170.0);
-        Segment {
-            start,
-            end: start + stream.between(0.5, 10.0),
-        }
+        Segment { start, end: start + stream.between(0.5, 10.0) }
     };
     let mut dataset = Dataset {
         classes: (0..case.classes).map(|class| format!("class{class:03}")).collect(),
@@ -67,40 +64,20 @@ fn generate(case: &Case) -> (GroundTruth, Detections) {
     for video in 0..case.videos {
         // A video shows one class, as in THUMOS14 and ActivityNet.
         let label = stream.below(case.classes);
-        let instances: Vec<Instance> = (0..case.instances_per_video)
-            .map(|_| Instance {
-                segment: random_segment(&mut stream),
-                label,
-            })
-            .collect();
+        let instances: Vec<Instance> =
+            (0..case.instances_per_video).map(|_| Instance { segment: random_segment(&mut stream), label }).collect();
         let found = (0..case.detections_per_video).map(|_| {
             let near = instances[stream.below(instances.len())].segment;
             let (segment, label) = if stream.uniform() < 0.5 {
                 let blur = 0.1 * near.length();
-                (
-                    Segment {
-                        start: near.start + blur * stream.normal(),
-                        end: near.end + blur * stream.normal(),
-                    },
-                    label,
-                )
+                (Segment { start: near.start + blur * stream.normal(), end: near.end + blur * stream.normal() }, label)
             } else {
                 (random_segment(&mut stream), stream.below(case.classes))
             };
-            Detection {
-                segment,
-                label,
-                score: (stream.uniform() * 1e4).round() / 1e4,
-            }
+            Detection { segment, label, score: (stream.uniform() * 1e4).round() / 1e4 }
         });
         detections.insert(format!("video{video:05}"), found.collect());
-        let video_data = Video {
-            subset: "test".into(),
-            duration: 180.0,
-            fps: None,
-            frames: None,
-            instances,
-        };
+        let video_data = Video { subset: "test".into(), duration: 180.0, fps: None, frames: None, instances };
         dataset.videos.insert(format!("video{video:05}"), video_data);
     }
     let all: Vec<String> = dataset.videos.keys().cloned().collect();
@@ -109,10 +86,7 @@ fn generate(case: &Case) -> (GroundTruth, Detections) {
 
 fn mean_average_precision(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("map");
-    group
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(2))
-        .warm_up_time(Duration::from_millis(500));
+    group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
     for case in cases() {
         let (truth, detections) = generate(&case);
         let run = || evaluate(&truth, &detections, &case.tiou, Rules::Activitynet, &[]).expect("generated input is valid");
@@ -133,10 +107,7 @@ fn report_cpu_time(case: &Case, run: impl Fn()) {
     }
     let per_run = (cpu_time() - cpu).as_secs_f64() / f64::from(runs);
     let ratio = case.recorded_cpu_s / per_run;
-    println!(
-        "{}: {per_run:.4} CPU-seconds; official evaluator {} (recorded), {ratio:.0} times as much",
-        case.name, case.recorded_cpu_s
-    );
+    println!("{}: {per_run:.4} CPU-seconds; official evaluator {} (recorded), {ratio:.0} times as much", case.name, case.recorded_cpu_s);
 }
 
 /// CPU time of this process, all threads.

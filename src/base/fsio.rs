@@ -26,7 +26,9 @@ pub struct Error {
 
 fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full; free space and run the same command again, finished work is kept",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": the disk is full; free space and run the same command again, finished work is kept"
+        }
         io::ErrorKind::PermissionDenied => ": no permission; check the owner of the folder",
         _ => "",
     }

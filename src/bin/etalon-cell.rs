@@ -14,15 +14,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
-        ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout()))
-            .map(|()| Exit::Done)
-            .map_err(Into::into),
+        ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout())).map(|()| Exit::Done).map_err(Into::into),
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
         ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
-        _ => Err(anyhow::anyhow!(
-            "this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json"
-        )),
+        _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
     };
     result
         .unwrap_or_else(|error| {

@@ -45,11 +45,7 @@ struct Check {
 
 impl Check {
     fn new(what: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self {
-            what,
-            verdict,
-            detail: detail.into(),
-        }
+        Self { what, verdict, detail: detail.into() }
     }
 }
 
@@ -80,30 +76,18 @@ fn libtorch() -> Check {
     let output = match Command::new(&program).arg("probe").output() {
         Ok(output) => output,
         Err(e) => {
-            return Check::new(
-                WHAT,
-                Verdict::Bad,
-                format!("cannot start {}: {e}; build it with `make build`", program.display()),
-            );
+            return Check::new(WHAT, Verdict::Bad, format!("cannot start {}: {e}; build it with `make build`", program.display()));
         }
     };
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         let advice = "run `make setup`, or set LIBTORCH to the folder of a libtorch and build again";
-        return Check::new(
-            WHAT,
-            Verdict::Bad,
-            format!("{} does not start: {words}; {advice}", program.display()),
-        );
+        return Check::new(WHAT, Verdict::Bad, format!("{} does not start: {words}; {advice}", program.display()));
     }
     let probe: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     match probe["libtorch"].as_str() {
         Some(version) => Check::new(WHAT, Verdict::Good, version),
-        None => Check::new(
-            WHAT,
-            Verdict::Absent,
-            "this build leaves it out: only `prior` runs; build with the default features",
-        ),
+        None => Check::new(WHAT, Verdict::Absent, "this build leaves it out: only `prior` runs; build with the default features"),
     }
 }
 
@@ -120,11 +104,7 @@ fn gpus() -> Check {
 
 fn cores(machine: &Machine) -> Check {
     let Machine { cores, usable_cores, .. } = machine;
-    let limited = if usable_cores < cores {
-        " (affinity or the control group's quota)"
-    } else {
-        ""
-    };
+    let limited = if usable_cores < cores { " (affinity or the control group's quota)" } else { "" };
     Check::new("cores", Verdict::Good, format!("{usable_cores} of {cores} usable{limited}"))
 }
 
@@ -135,11 +115,9 @@ fn memory(machine: &Machine) -> Check {
 
 fn disk() -> Check {
     match machine::disk_free(Path::new(".")) {
-        Ok(free) if free < LITTLE_SPACE => Check::new(
-            "disk",
-            Verdict::Absent,
-            format!("only {} free here; free some, or put --store elsewhere", units::bytes(free)),
-        ),
+        Ok(free) if free < LITTLE_SPACE => {
+            Check::new("disk", Verdict::Absent, format!("only {} free here; free some, or put --store elsewhere", units::bytes(free)))
+        }
         Ok(free) => Check::new("disk", Verdict::Good, format!("{} free here", units::bytes(free))),
         Err(e) => Check::new("disk", Verdict::Absent, e.to_string()),
     }

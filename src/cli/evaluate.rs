@@ -1,4 +1,6 @@
-//! `etalon evaluate`: scores a file of detections, whoever made it.
+//! `etalon evaluate`: scores a file of detections, whoever made it, or those of a store again.
+
+mod stored;
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +14,33 @@ use crate::base::fsio;
 use crate::eval::json::DetectionFile;
 use crate::eval::{self, GroundTruth, Rules, Scores, Thresholds};
 
+/// Thresholds for files of detections: the usual ones of THUMOS14.
+const DEFAULT_TIOU: &str = "0.3:0.7:0.1";
+
 /// Score detections: mean average precision per tIoU threshold and class, as the published evaluators compute it.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   etalon evaluate --ground-truth gt.json --detections results.json --subset test --tiou 0.3:0.7:0.1
   etalon evaluate --ground-truth gt.json --detections results.json --subset validation \\
-    --tiou 0.5:0.95:0.05 --recall 1,5 --json")]
+    --tiou 0.5:0.95:0.05 --recall 1,5 --json
+  etalon evaluate --store results --rules actionformer       every cell again, without training")]
 pub struct Args {
     #[command(flatten)]
-    files: Files,
-    /// tIoU thresholds: `start:end:step`, both ends included, or a comma-separated list.
-    #[arg(long, value_name = "GRID", default_value = "0.3:0.7:0.1")]
-    tiou: String,
-    /// Whose rules decide which instances count.
-    #[arg(long, value_enum, default_value_t = RuleSet::Activitynet)]
-    rules: RuleSet,
+    files: Option<Files>,
+    /// Score the detections of this store again; it is not changed.
+    #[arg(long, conflicts_with = "Files", required_unless_present = "Files")]
+    store: Option<PathBuf>,
+    /// Name or digest of the experiment in the store; without it, the newest.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    experiment: Option<String>,
+    /// tIoU thresholds: `start:end:step`, both ends included, or a comma-separated list [default: 0.3:0.7:0.1, for a store
+    /// those of the experiment].
+    #[arg(long, value_name = "GRID")]
+    tiou: Option<String>,
+    /// Whose rules decide which instances count [default: activitynet, for a store those of the experiment].
+    #[arg(long, value_enum)]
+    rules: Option<RuleSet>,
     /// Recall with k detections per instance, for each k of a comma-separated list.
     #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     recall: Vec<u32>,
@@ -79,8 +92,15 @@ struct Output {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let tiou: Thresholds = args.tiou.parse()?;
-    let (files, rules) = (&args.files, args.rules.into());
+    let tiou = args.tiou.as_deref().map(str::parse::<Thresholds>).transpose()?;
+    let rules = args.rules.map(Rules::from);
+    if let Some(store) = &args.store {
+        let request = stored::Request { experiment: args.experiment.as_deref(), tiou, rules, recall: &args.recall };
+        return stored::run(store, &request, ui);
+    }
+    let files = args.files.as_ref().expect("clap asks for files or a store");
+    let tiou = tiou.map_or_else(|| DEFAULT_TIOU.parse(), Ok)?;
+    let rules = rules.unwrap_or_default();
     let truth = GroundTruth::parse(&read(&files.ground_truth, "--ground-truth")?, &files.ground_truth, &files.subset)?;
     let detections = DetectionFile::parse(&read(&files.detections, "--detections")?, &files.detections, &truth)?;
     let scores = eval::evaluate_rows(&truth, detections.rows(), tiou.as_slice(), rules, &args.recall)?;
@@ -111,15 +131,8 @@ fn read(path: &Path, option: &str) -> anyhow::Result<String> {
 fn unknown_labels(detections: &DetectionFile) -> String {
     let count: usize = detections.unknown_labels.values().sum();
     let some: Vec<&str> = detections.unknown_labels.keys().take(5).map(String::as_str).collect();
-    let more = if detections.unknown_labels.len() > some.len() {
-        ", …"
-    } else {
-        ""
-    };
-    format!(
-        "note: {count} detections have a label that no evaluated instance has and are not scored: {}{more}",
-        some.join(", ")
-    )
+    let more = if detections.unknown_labels.len() > some.len() { ", …" } else { "" };
+    format!("note: {count} detections have a label that no evaluated instance has and are not scored: {}{more}", some.join(", "))
 }
 
 /// One row per class, then the mean, then recall; one column per threshold, in percent.

@@ -102,10 +102,7 @@ mod tests {
     #[test]
     fn the_first_cause_that_says_its_kind_decides() {
         assert_eq!(Exit::of(&anyhow::anyhow!("surprise")), Exit::Unexpected);
-        assert_eq!(
-            Exit::of(&anyhow::Error::new(eval::Error::NoInstances { videos: 0 }).context("while scoring")),
-            Exit::BadInput
-        );
+        assert_eq!(Exit::of(&anyhow::Error::new(eval::Error::NoInstances { videos: 0 }).context("while scoring")), Exit::BadInput);
         assert_eq!(Exit::of(&denied("read").into()), Exit::BadInput);
         assert_eq!(Exit::of(&denied("create").into()), Exit::Store);
         assert_eq!(Exit::of(&detectors::Error::File(denied("write")).into()), Exit::Store);

@@ -19,6 +19,7 @@ use crate::report::source::Stored;
 #[command(after_help = "Examples:
   etalon fit results                                   curves of every model in a store
   etalon fit results --at 2x,500 --target 0.6,0.7      scores at more data, data for a score
+  etalon fit results --experiment sbhar                only those of that experiment
   etalon fit --curve scores.csv --by model --json      any table with columns n, score and (optionally) seed
   etalon fit --curve loss.csv --decreasing             losses
 
@@ -27,6 +28,9 @@ pub struct Args {
     /// Store whose records are fitted.
     #[arg(required_unless_present = "curve", conflicts_with = "curve")]
     store: Option<PathBuf>,
+    /// Only the curves of this experiment of the store (name or digest); without it, of all.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    experiment: Option<String>,
     /// CSV file with a header: columns n (training videos), score, and optionally seed.
     #[arg(long, value_name = "FILE")]
     curve: Option<PathBuf>,
@@ -52,11 +56,7 @@ pub struct Args {
 
 fn probability(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if value > 0.0 && value < 1.0 {
-        Ok(value)
-    } else {
-        Err("must be above 0 and below 1, such as 0.9".to_owned())
-    }
+    if value > 0.0 && value < 1.0 { Ok(value) } else { Err("must be above 0 and below 1, such as 0.9".to_owned()) }
 }
 
 fn family(name: &str) -> Result<&'static dyn CurveFamily, String> {
@@ -132,28 +132,17 @@ struct Output {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let direction = if args.decreasing {
-        Direction::Decreasing
-    } else {
-        Direction::Increasing
-    };
-    let options = Options {
-        direction,
-        level: args.level,
-        families: args.family.map_or_else(|| families::ALL.to_vec(), |f| vec![f]),
-    };
+    let direction = if args.decreasing { Direction::Decreasing } else { Direction::Increasing };
+    let options = Options { direction, level: args.level, families: args.family.map_or_else(|| families::ALL.to_vec(), |f| vec![f]) };
     let (path, series) = match (&args.curve, &args.store) {
         (Some(file), _) => (file, read_table(file, args.by.as_deref(), direction)?),
-        (None, Some(store)) => (store, read_store(store)?),
+        (None, Some(store)) => (store, read_store(store, args.experiment.as_deref())?),
         (None, None) => anyhow::bail!("name a store or a table (--curve FILE)"),
     };
     if series.is_empty() {
         return Err(Error::Empty { path: path.clone() }.into());
     }
-    let curves = series
-        .par_iter()
-        .map(|s| summarise(path, s, args, &options))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let curves = series.par_iter().map(|s| summarise(path, s, args, &options)).collect::<Result<Vec<_>, Error>>()?;
     if ui.json {
         ui.json(&Output { curves })?;
     } else {
@@ -164,62 +153,36 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 fn summarise(path: &Path, series: &Series, args: &Args, options: &Options) -> Result<Summary, Error> {
     let at = args.at.iter().chain(&series.asked).copied().collect();
-    let questions = Questions {
-        at,
-        targets: args.target.clone(),
-    };
+    let questions = Questions { at, targets: args.target.clone() };
     Curve::fit(&series.observations, options)
         .and_then(|curve| curve.summary(&series.name, &series.observations, &questions, options))
-        .map_err(|source| Error::Curve {
-            path: path.to_owned(),
-            name: series.name.clone(),
-            source,
-        })
+        .map_err(|source| Error::Curve { path: path.to_owned(), name: series.name.clone(), source })
 }
 
-fn read_store(path: &Path) -> anyhow::Result<Vec<Series>> {
+fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
     let stored = Stored::read(path).with_context(|| format!("failed to read the store {}", path.display()))?;
-    Ok(stored
-        .observations()
-        .into_iter()
-        .map(|(name, observations)| Series {
-            name,
-            observations,
-            asked: Vec::new(),
-        })
-        .collect())
+    let curves = match experiment {
+        Some(_) => stored.observations_of(stored.experiment(experiment)?)?,
+        None => stored.observations(),
+    };
+    Ok(curves.into_iter().map(|(name, observations)| Series { name, observations, asked: Vec::new() }).collect())
 }
 
 /// Reads the table; curves keep the order of their first row.
 fn read_table(path: &Path, by: Option<&str>, direction: Direction) -> Result<Vec<Series>, Error> {
-    let broken = |source| Error::Csv {
-        path: path.to_owned(),
-        source,
-    };
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .comment(Some(b'#'))
-        .from_path(path)
-        .map_err(broken)?;
+    let broken = |source| Error::Csv { path: path.to_owned(), source };
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_path(path).map_err(broken)?;
     let header = reader.headers().map_err(broken)?.clone();
     let column = |names: &[&str]| {
-        let found = names
-            .iter()
-            .find_map(|name| header.iter().position(|h| h.eq_ignore_ascii_case(name)));
-        let missing = || Error::Column {
-            path: path.to_owned(),
-            column: names[0].to_owned(),
-            header: header.iter().collect::<Vec<_>>().join(", "),
-        };
+        let found = names.iter().find_map(|name| header.iter().position(|h| h.eq_ignore_ascii_case(name)));
+        let missing =
+            || Error::Column { path: path.to_owned(), column: names[0].to_owned(), header: header.iter().collect::<Vec<_>>().join(", ") };
         found.ok_or_else(missing)
     };
     let (n_at, score_at) = (column(&["n", "n_videos", "videos"])?, column(&["score"])?);
     let seed_at = column(&["seed"]).ok();
     let by_at = by.map(|name| column(&[name])).transpose()?;
-    let file_name = || {
-        path.file_stem()
-            .map_or_else(|| "curve".to_owned(), |s| s.to_string_lossy().into_owned())
-    };
+    let file_name = || path.file_stem().map_or_else(|| "curve".to_owned(), |s| s.to_string_lossy().into_owned());
 
     let mut series: Vec<Series> = Vec::new();
     for row in reader.records() {
@@ -228,23 +191,13 @@ fn read_table(path: &Path, by: Option<&str>, direction: Direction) -> Result<Vec
         let field = |index: usize| row.get(index).unwrap_or("");
         let bad = |index: usize, problem| {
             let (column, value) = (header[index].to_owned(), field(index).to_owned());
-            Error::Field {
-                path: path.to_owned(),
-                line,
-                column,
-                value,
-                problem,
-            }
+            Error::Field { path: path.to_owned(), line, column, value, problem }
         };
         let number = |index: usize| field(index).parse::<f64>().map_err(|_| bad(index, "not a number"));
 
         let name = by_at.map_or_else(file_name, |index| field(index).to_owned());
         let position = series.iter().position(|s| s.name == name).unwrap_or_else(|| {
-            series.push(Series {
-                name,
-                observations: Vec::new(),
-                asked: Vec::new(),
-            });
+            series.push(Series { name, observations: Vec::new(), asked: Vec::new() });
             series.len() - 1
         });
         let n = number(n_at)?;
@@ -258,10 +211,7 @@ fn read_table(path: &Path, by: Option<&str>, direction: Direction) -> Result<Vec
         let score = number(score_at)?;
         match direction {
             Direction::Increasing if !(0.0..=1.0).contains(&score) => {
-                return Err(bad(
-                    score_at,
-                    "outside 0..1; divide percentages by 100, or give --decreasing for losses",
-                ));
+                return Err(bad(score_at, "outside 0..1; divide percentages by 100, or give --decreasing for losses"));
             }
             Direction::Decreasing if !(score >= 0.0 && score.is_finite()) => {
                 return Err(bad(score_at, "no loss: it must be finite and not negative"));
@@ -270,10 +220,7 @@ fn read_table(path: &Path, by: Option<&str>, direction: Direction) -> Result<Vec
         }
         let seed = match seed_at.map(field) {
             None | Some("") => None,
-            Some(text) => Some(
-                text.parse::<u64>()
-                    .map_err(|_| bad(seed_at.unwrap_or(0), "not a seed (a whole number from 0)"))?,
-            ),
+            Some(text) => Some(text.parse::<u64>().map_err(|_| bad(seed_at.unwrap_or(0), "not a seed (a whole number from 0)"))?),
         };
         series[position].observations.push(Observation { n, score, seed });
     }
@@ -298,27 +245,18 @@ fn show(curve: &Summary, ui: &Ui) {
         ]
     });
     ui.line(table(&["family", "weight", "asymptote", "R²", "parameters"], fits));
-    let forecasts = curve.forecasts.iter().map(|f| {
-        vec![
-            number(f.n),
-            score(f.median),
-            format!("{} – {}", score(f.interval.lower), score(f.interval.upper)),
-        ]
-    });
+    let forecasts = curve
+        .forecasts
+        .iter()
+        .map(|f| vec![number(f.n), score(f.median), format!("{} – {}", score(f.interval.lower), score(f.interval.upper))]);
     let level = curve.forecasts.first().map_or(0.0, |f| 100.0 * f.interval.level);
     ui.line(table(&["videos", "forecast", &format!("{level:.0} % interval")], forecasts));
     if !curve.targets.is_empty() {
         let needed = |n: Option<f64>| n.map_or("not reachable".to_owned(), number);
         let targets = curve.targets.iter().map(|t| {
-            let range = t.n_lower.map_or("–".to_owned(), |low| {
-                format!("{} – {}", number(low), t.n_upper.map_or("unbounded".into(), number))
-            });
-            vec![
-                score(t.score),
-                needed(t.n_median),
-                range,
-                format!("{:.0} %", 100.0 * t.probability_reachable),
-            ]
+            let range =
+                t.n_lower.map_or("–".to_owned(), |low| format!("{} – {}", number(low), t.n_upper.map_or("unbounded".into(), number)));
+            vec![score(t.score), needed(t.n_median), range, format!("{:.0} %", 100.0 * t.probability_reachable)]
         });
         ui.line(table(&["target", "videos needed", "interval", "reachable"], targets));
     }
@@ -373,10 +311,7 @@ mod tests {
     fn rows_are_grouped_and_an_empty_score_asks_for_a_forecast() {
         let text = "model,n,score,seed\na,10,0.1,0\nb, 10 ,0.2,0\na,20,0.3,\na,40,,\n";
         let series = table_of(text, Some("model"), Direction::Increasing).unwrap();
-        assert_eq!(
-            series.iter().map(|s| (s.name.as_str(), s.observations.len())).collect::<Vec<_>>(),
-            [("a", 2), ("b", 1)]
-        );
+        assert_eq!(series.iter().map(|s| (s.name.as_str(), s.observations.len())).collect::<Vec<_>>(), [("a", 2), ("b", 1)]);
         assert_eq!(series[0].asked, [At::Videos(40.0)]);
         assert_eq!((series[0].observations[0].seed, series[0].observations[1].seed), (Some(0), None));
         assert_eq!(table_of("n,score\n1,0.5\n", None, Direction::Increasing).unwrap()[0].name, "scores");
@@ -385,10 +320,7 @@ mod tests {
     #[test]
     fn a_bad_field_is_named_by_file_line_and_column() {
         let at = |text| message(table_of(text, None, Direction::Increasing));
-        assert_eq!(
-            at("n,score\n10,0.1\n20,high\n"),
-            "scores.csv:3: column \"score\" holds \"high\", which is not a number"
-        );
+        assert_eq!(at("n,score\n10,0.1\n20,high\n"), "scores.csv:3: column \"score\" holds \"high\", which is not a number");
         assert!(at("n,score\n10,45.2\n").starts_with("scores.csv:2: column \"score\" holds \"45.2\", which is outside 0..1"));
         assert!(at("n,score\n0,0.5\n").starts_with("scores.csv:2: column \"n\" holds \"0\""));
         assert!(at("n,score,seed\n5,0.5,x\n").starts_with("scores.csv:2: column \"seed\""));

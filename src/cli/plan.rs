@@ -77,18 +77,10 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
     let models: Vec<String> = prepared.experiment.model.keys().cloned().collect();
     let mut fractions = Vec::new();
     for &fraction in &protocol.fractions {
-        let samples = protocol
-            .seeds
-            .iter()
-            .map(|&seed| prepared.sample(fraction, seed))
-            .collect::<Result<Vec<_>, _>>()?;
+        let samples = protocol.seeds.iter().map(|&seed| prepared.sample(fraction, seed)).collect::<Result<Vec<_>, _>>()?;
         let instances: usize = samples.iter().map(|s| prepared.corpus.dataset.instance_count(&s.videos)).sum();
         let videos = samples.first().map_or(0, |s| s.videos.len());
-        fractions.push(Size {
-            fraction,
-            videos,
-            instances_mean: instances as f64 / samples.len().max(1) as f64,
-        });
+        fractions.push(Size { fraction, videos, instances_mean: instances as f64 / samples.len().max(1) as f64 });
     }
     let progress = store.map(|root| progress(prepared, root)).transpose()?;
     Ok(Plan {
@@ -109,10 +101,7 @@ fn progress(prepared: &Prepared, root: &std::path::Path) -> anyhow::Result<Progr
     let store = root.exists().then(|| Store::open(root)).transpose()?;
     let is_done = |key| store.as_ref().is_some_and(|s| s.is_done(key));
     let outstanding: Vec<PlannedCell> = cells.iter().filter(|c| !is_done(&c.key)).map(Into::into).collect();
-    Ok(Progress {
-        done: cells.len() - outstanding.len(),
-        outstanding,
-    })
+    Ok(Progress { done: cells.len() - outstanding.len(), outstanding })
 }
 
 fn print(plan: &Plan, ui: &Ui) {
@@ -125,17 +114,10 @@ fn print(plan: &Plan, ui: &Ui) {
         plan.seeds.len(),
         plan.cells
     ));
-    ui.line(format!(
-        "{} training videos, {} test videos",
-        plan.training_videos, plan.test_videos
-    ));
+    ui.line(format!("{} training videos, {} test videos", plan.training_videos, plan.test_videos));
     let mut table = ui::table(&["fraction", "videos", "instances (mean over seeds)"]);
     for size in &plan.fractions {
-        table.add_row([
-            format!("{} %", size.fraction),
-            size.videos.to_string(),
-            format!("{:.1}", size.instances_mean),
-        ]);
+        table.add_row([format!("{} %", size.fraction), size.videos.to_string(), format!("{:.1}", size.instances_mean)]);
     }
     ui.line(table.to_string());
     if let Some(progress) = &plan.progress {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::base::fsio;
-use crate::report::build::{Input, build};
+use crate::report::build;
 use crate::report::render;
 use crate::report::source::Stored;
 
@@ -39,17 +39,7 @@ struct Output<'a> {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let stored = Stored::read(&args.store)?;
     let experiment = stored.experiment(args.experiment.as_deref())?;
-    let records = stored.records_of(experiment);
-    if records.is_empty() {
-        return Err(crate::report::Error::Empty { path: args.store.clone() }.into());
-    }
-    let datasets = stored.datasets_of(&records);
-    let report = build(&Input {
-        records: &records,
-        experiment_toml: &experiment.text,
-        datasets: &datasets,
-        failures: &[],
-    });
+    let report = build(&stored.input(experiment)?);
     let mut files = Vec::new();
     for renderer in render::all() {
         for artifact in renderer.render(&report)? {
@@ -60,19 +50,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let completeness = &report.completeness;
     if completeness.done < completeness.expected {
-        ui.remark(format!(
-            "note: {} of {} cells have no result yet",
-            completeness.expected - completeness.done,
-            completeness.expected
-        ));
+        ui.remark(format!("note: {} of {} cells have no result yet", completeness.expected - completeness.done, completeness.expected));
     }
     if ui.json {
-        ui.json(&Output {
-            experiment: &report.experiment,
-            cells: completeness.done,
-            cells_expected: completeness.expected,
-            files,
-        })?;
+        ui.json(&Output { experiment: &report.experiment, cells: completeness.done, cells_expected: completeness.expected, files })?;
     } else {
         files.iter().for_each(|path| ui.line(path.display().to_string()));
     }

@@ -62,18 +62,11 @@ pub struct Args {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| *n > 0)
-        .ok_or_else(|| "use a whole number from 1".to_owned())
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "use a whole number from 1".to_owned())
 }
 
 fn percent(text: &str) -> Result<Percent, String> {
-    let number: f64 = text
-        .trim_end_matches('%')
-        .trim()
-        .parse()
-        .map_err(|_| "use a number from 0 to 100".to_owned())?;
+    let number: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| "use a number from 0 to 100".to_owned())?;
     Percent::new(number).map_err(|e| e.to_string())
 }
 
@@ -105,9 +98,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         if !others.is_empty() && !others.iter().any(|d| d == digest.as_str()) {
             let shared = planned.iter().filter(|c| store.is_done(&c.key)).count();
             let new = planned.len() - shared;
-            ui.remark(format!(
-                "this experiment is new to the store: {shared} of its cells are done already, {new} are added"
-            ));
+            ui.remark(format!("this experiment is new to the store: {shared} of its cells are done already, {new} are added"));
         }
         digest
     };
@@ -135,16 +126,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     progress.finish();
     let mut tally = tally.context("the run was stopped; finished cells are kept")?;
     tally.found += cells.len() - outstanding.len();
-    conclude(
-        Summary {
-            store: store.root(),
-            experiment: digest.to_string(),
-            cells: cells.len(),
-            interrupted: stop.requested(),
-            tally,
-        },
-        ui,
-    )
+    conclude(Summary { store: store.root(), experiment: digest.to_string(), cells: cells.len(), interrupted: stop.requested(), tally }, ui)
 }
 
 /// The experiment file and the store's folder.
@@ -155,26 +137,13 @@ fn locate(args: &Args) -> anyhow::Result<(PathBuf, PathBuf)> {
     let store = Store::open(&args.experiment)?;
     let folder = store.root().join("experiments");
     match store.experiments()?.as_slice() {
-        [digest] => Ok((
-            store.experiment(digest)?,
-            args.store.clone().unwrap_or_else(|| args.experiment.clone()),
-        )),
-        [] => Err(Error::Request(format!(
-            "{} has no experiment yet; run an experiment file with --store",
-            args.experiment.display()
-        ))
-        .into()),
+        [digest] => Ok((store.experiment(digest)?, args.store.clone().unwrap_or_else(|| args.experiment.clone()))),
+        [] => {
+            Err(Error::Request(format!("{} has no experiment yet; run an experiment file with --store", args.experiment.display())).into())
+        }
         several => {
-            let files: Vec<_> = several
-                .iter()
-                .map(|d| folder.join(format!("{d}.toml")).display().to_string())
-                .collect();
-            let text = format!(
-                "{} has {} experiments; name one of them: {}",
-                args.experiment.display(),
-                files.len(),
-                files.join(", ")
-            );
+            let files: Vec<_> = several.iter().map(|d| folder.join(format!("{d}.toml")).display().to_string()).collect();
+            let text = format!("{} has {} experiments; name one of them: {}", args.experiment.display(), files.len(), files.join(", "));
             Err(Error::Request(text).into())
         }
     }
@@ -200,11 +169,8 @@ fn select(args: &Args, prepared: &Prepared, mut cells: Vec<Cell>) -> anyhow::Res
 
 fn dry_run(cells: &[Cell], root: &Path, ui: &Ui) -> anyhow::Result<Exit> {
     let store = root.exists().then(|| Store::open(root)).transpose()?;
-    let outstanding: Vec<PlannedCell> = cells
-        .iter()
-        .filter(|c| !store.as_ref().is_some_and(|s| s.is_done(&c.key)))
-        .map(Into::into)
-        .collect();
+    let outstanding: Vec<PlannedCell> =
+        cells.iter().filter(|c| !store.as_ref().is_some_and(|s| s.is_done(&c.key))).map(Into::into).collect();
     if ui.json {
         ui.json(&outstanding)?;
     } else {
@@ -231,26 +197,16 @@ fn parallelism(jobs: Option<usize>, threads: Option<usize>, cores: usize, gpu: b
 }
 
 fn conclude(summary: Summary<'_>, ui: &Ui) -> anyhow::Result<Exit> {
-    let Summary {
-        cells, interrupted, tally, ..
-    } = &summary;
+    let Summary { cells, interrupted, tally, .. } = &summary;
     if ui.json {
         ui.json(&summary)?;
     } else {
         for failed in &tally.failed {
             let PlannedCell { model, fraction, seed, .. } = &failed.cell;
-            ui.line(format!(
-                "failed: {model} {fraction} % seed {seed}: {}\n  log: {}",
-                failed.message,
-                failed.log.display()
-            ));
+            ui.line(format!("failed: {model} {fraction} % seed {seed}: {}\n  log: {}", failed.message, failed.log.display()));
         }
         let Tally { done, found, failed, left } = tally;
-        let mut text = format!(
-            "{} of {cells} cells are done ({done} by this run), {} failed",
-            done + found,
-            failed.len()
-        );
+        let mut text = format!("{} of {cells} cells are done ({done} by this run), {} failed", done + found, failed.len());
         if *interrupted {
             text += &format!(", {left} left: run the same command again to continue");
         }

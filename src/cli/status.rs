@@ -65,11 +65,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let by_key: BTreeMap<_, _> = records.iter().map(|r| (&r.key, r)).collect();
     let lookup = |cell: &PlannedCell| by_key.get(&cell.key).copied();
-    let all = store
-        .experiments()?
-        .iter()
-        .map(|digest| status(&store, digest, lookup))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let all = store.experiments()?.iter().map(|digest| status(&store, digest, lookup)).collect::<anyhow::Result<Vec<_>>>()?;
     if ui.json {
         ui.json(&all)?;
     } else {
@@ -85,22 +81,11 @@ fn status<'r>(store: &Store, digest: &str, record: impl Fn(&PlannedCell) -> Opti
     let name = Experiment::load(&store.experiment(digest)?)?.name;
     let (mut rows, mut failures) = (Vec::<Row>::new(), Vec::new());
     for cell in store.planned(digest)? {
-        let at = rows
-            .iter()
-            .position(|r| r.model == cell.model && r.fraction == cell.fraction)
-            .unwrap_or_else(|| {
-                let (model, fraction) = (cell.model.clone(), cell.fraction);
-                rows.push(Row {
-                    model,
-                    fraction,
-                    cells: 0,
-                    done: 0,
-                    running: 0,
-                    failed: 0,
-                    mean_map: None,
-                });
-                rows.len() - 1
-            });
+        let at = rows.iter().position(|r| r.model == cell.model && r.fraction == cell.fraction).unwrap_or_else(|| {
+            let (model, fraction) = (cell.model.clone(), cell.fraction);
+            rows.push(Row { model, fraction, cells: 0, done: 0, running: 0, failed: 0, mean_map: None });
+            rows.len() - 1
+        });
         let row = &mut rows[at];
         row.cells += 1;
         if let Some(record) = record(&cell) {
@@ -116,36 +101,19 @@ fn status<'r>(store: &Store, digest: &str, record: impl Fn(&PlannedCell) -> Opti
             State::Running => row.running += 1,
             State::Ended(outcome) if outcome.is_failure() => {
                 row.failed += 1;
-                failures.push(Failure {
-                    cell,
-                    attempts: made,
-                    message: outcome.to_string(),
-                    log: last.dir.join("stderr.log"),
-                });
+                failures.push(Failure { cell, attempts: made, message: outcome.to_string(), log: last.dir.join("stderr.log") });
             }
             State::Lost | State::Ended(_) => {}
         }
     }
-    rows.sort_by(|a, b| {
-        (&a.model, a.fraction.value())
-            .partial_cmp(&(&b.model, b.fraction.value()))
-            .expect("percentages are finite")
-    });
-    Ok(Status {
-        experiment: digest.to_owned(),
-        name,
-        rows,
-        failures,
-    })
+    rows.sort_by(|a, b| (&a.model, a.fraction.value()).partial_cmp(&(&b.model, b.fraction.value())).expect("percentages are finite"));
+    Ok(Status { experiment: digest.to_owned(), name, rows, failures })
 }
 
 fn print(status: &Status, ui: &Ui) {
     let sum = |value: fn(&Row) -> usize| status.rows.iter().map(value).sum::<usize>();
     let (cells, done, running, failed) = (sum(|r| r.cells), sum(|r| r.done), sum(|r| r.running), sum(|r| r.failed));
-    ui.line(format!(
-        "{} ({}): {done} of {cells} cells done, {running} running, {failed} failed",
-        status.name, status.experiment
-    ));
+    ui.line(format!("{} ({}): {done} of {cells} cells done, {running} running, {failed} failed", status.name, status.experiment));
     let mut table = ui::table(&["model", "fraction", "cells", "done", "running", "failed", "mean mAP"]);
     for row in &status.rows {
         let map = row.mean_map.map_or_else(|| "-".to_owned(), |m| format!("{m:.4}"));
@@ -153,17 +121,8 @@ fn print(status: &Status, ui: &Ui) {
         table.add_row([vec![row.model.clone(), format!("{} %", row.fraction)], numbers.to_vec(), vec![map]].concat());
     }
     ui.line(table.to_string());
-    for Failure {
-        cell,
-        attempts,
-        message,
-        log,
-    } in &status.failures
-    {
-        ui.line(format!(
-            "{} {} % seed {} failed ({attempts} attempts): {message}",
-            cell.model, cell.fraction, cell.seed
-        ));
+    for Failure { cell, attempts, message, log } in &status.failures {
+        ui.line(format!("{} {} % seed {} failed ({attempts} attempts): {message}", cell.model, cell.fraction, cell.seed));
         ui.line(format!("  log: {}", log.display()));
     }
 }

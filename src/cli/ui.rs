@@ -18,11 +18,7 @@ pub struct Ui {
 impl Ui {
     /// Reads what the streams are.
     pub fn new(json: bool, quiet: bool) -> Self {
-        Self {
-            json,
-            quiet,
-            live: !quiet && std::io::stderr().is_terminal(),
-        }
+        Self { json, quiet, live: !quiet && std::io::stderr().is_terminal() }
     }
 
     /// A line of the result on standard output. A closed pipe is no error.

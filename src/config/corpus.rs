@@ -21,13 +21,7 @@ impl Corpus {
     /// # Errors
     /// Bad annotations, or features whose time base is unknown.
     pub fn open(experiment: &Experiment) -> Result<Self, Error> {
-        let DatasetConfig {
-            format,
-            annotations,
-            outside,
-            features,
-            synthetic,
-        } = &experiment.dataset;
+        let DatasetConfig { format, annotations, outside, features, synthetic } = &experiment.dataset;
         let (dataset, features) = match format {
             Format::Synthetic => synthetic::generate(synthetic.as_ref().expect("checked when the experiment was loaded")),
             Format::Activitynet | Format::Tadtr => {

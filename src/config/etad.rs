@@ -279,7 +279,10 @@ impl EtadConfig {
         ask(self.pool >= 1, "`pool` must be at least 1 snippet")?;
         ask(self.hidden > 0 && self.hidden % 32 == 0, "`hidden` must be a positive multiple of 32 (16 norm groups on half of it)")?;
         ask(self.roi_channels > 0 && self.fc > 0 && self.fc_inner > 0, "`roi_channels`, `fc` and `fc_inner` must be positive")?;
-        ask(self.roi_bins >= 4 && self.roi_bins % 4 == 0, "`roi_bins` must be a positive multiple of 4 (its quarters feed the start and end heads)")?;
+        ask(
+            self.roi_bins >= 4 && self.roi_bins % 4 == 0,
+            "`roi_bins` must be a positive multiple of 4 (its quarters feed the start and end heads)",
+        )?;
         ask(self.roi_extension >= 0.0, "`roi_extension` must not be negative")?;
         ask(!self.stage_tiou.is_empty(), "`stage_tiou` needs one threshold per cascade stage")?;
         ask(self.stage_tiou.iter().all(|t| (0.0..1.0).contains(t)), "`stage_tiou` values must be in [0, 1)")?;

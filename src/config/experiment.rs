@@ -164,10 +164,7 @@ impl EvaluateConfig {
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self {
-            tiou: Self::default_tiou(),
-            rules: crate::eval::Rules::default(),
-        }
+        Self { tiou: Self::default_tiou(), rules: crate::eval::Rules::default() }
     }
 }
 
@@ -200,10 +197,7 @@ impl TargetsConfig {
 
 impl Default for TargetsConfig {
     fn default() -> Self {
-        Self {
-            sizes: Self::default_sizes(),
-            map: Vec::new(),
-        }
+        Self { sizes: Self::default_sizes(), map: Vec::new() }
     }
 }
 
@@ -240,9 +234,6 @@ impl CellLimits {
 
 impl Default for CellLimits {
     fn default() -> Self {
-        Self {
-            time: Self::default_time(),
-            attempts: Self::default_attempts(),
-        }
+        Self { time: Self::default_time(), attempts: Self::default_attempts() }
     }
 }

@@ -50,15 +50,9 @@ impl Experiment {
     /// An unreadable file, an unknown or missing key, a value out of range, an unset environment variable.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let text = fsio::read_text(path)?;
-        let mut experiment: Self = toml::from_str(&text).map_err(|e| Error::Toml {
-            path: path.to_owned(),
-            problem: e.to_string().trim_end().to_owned(),
-        })?;
-        let wrong = |(key, problem)| Error::Value {
-            path: path.to_owned(),
-            key,
-            problem,
-        };
+        let mut experiment: Self =
+            toml::from_str(&text).map_err(|e| Error::Toml { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })?;
+        let wrong = |(key, problem)| Error::Value { path: path.to_owned(), key, problem };
         validate::experiment(&experiment).map_err(wrong)?;
         experiment.resolve_paths(path.parent().unwrap_or(Path::new(""))).map_err(wrong)?;
         Ok(experiment)
@@ -112,11 +106,7 @@ impl Experiment {
     /// A file of video-level scores cannot be read.
     pub fn grid(&self, data: &Digest) -> Result<Grid, Error> {
         let axis = |(name, model): (&String, &super::ModelConfig)| {
-            Ok(ModelAxis {
-                name: name.clone(),
-                spec: self.model_spec(name)?,
-                recipe: model.arch.recipe(),
-            })
+            Ok(ModelAxis { name: name.clone(), spec: self.model_spec(name)?, recipe: model.arch.recipe() })
         };
         let models = self.model.iter().map(axis).collect::<Result<Vec<_>, Error>>()?;
         Ok(Grid::new(data, &self.protocol, &models))
@@ -160,14 +150,7 @@ arch.etad = { preset = "laptop", epochs = 3 }
     fn the_resolved_experiment_loads_back_to_itself() {
         let experiment = load(SMALL).unwrap();
         let text = experiment.resolved_toml();
-        for default in [
-            "sampling = \"independent\"",
-            "tiou = [",
-            "attempts = 3",
-            "roi_bins = 12",
-            "per_video = 100",
-            "noise = ",
-        ] {
+        for default in ["sampling = \"independent\"", "tiou = [", "attempts = 3", "roi_bins = 12", "per_video = 100", "noise = "] {
             assert!(text.contains(default), "{default} is not in\n{text}");
         }
         let again = load(&text).unwrap();
@@ -177,10 +160,7 @@ arch.etad = { preset = "laptop", epochs = 3 }
     #[test]
     fn a_mistake_is_shown_with_its_line_and_key() {
         let text = changed("seeds = [0, 1]", "sedes = [0, 1]");
-        assert!(
-            text.contains("experiment.toml") && text.contains("line 9") && text.contains("sedes"),
-            "{text}"
-        );
+        assert!(text.contains("experiment.toml") && text.contains("line 9") && text.contains("sedes"), "{text}");
         let text = changed("epochs = 3", "epochs = -3");
         assert!(text.contains("line 15") && text.contains("epochs"), "{text}");
         let text = changed("arch.prior = {}", "arch.prir = {}");
@@ -196,46 +176,18 @@ arch.etad = { preset = "laptop", epochs = 3 }
             ("[10, 50, 100]", "[]", "`protocol.fractions` is empty"),
             ("seeds = [0, 1]", "seeds = [1, 1]", "`protocol.seeds` names a seed twice"),
             (", synthetic = {}", "", "`dataset.synthetic` is missing"),
-            (
-                "format = \"synthetic\"",
-                "format = \"activitynet\"",
-                "`dataset.synthetic` needs format",
-            ),
-            (
-                "format = \"synthetic\", synthetic = {}",
-                "format = \"activitynet\"",
-                "`dataset.annotations` is missing",
-            ),
-            (
-                "arch.etad = {",
-                "labels = \"external\"\narch.etad = {",
-                "`model.etad.video_scores` is missing",
-            ),
-            (
-                "arch.etad = {",
-                "video_scores = { path = \"x\" }\narch.etad = {",
-                "`model.etad.video_scores` is only read",
-            ),
-            (
-                "[model.etad]",
-                "[evaluate]\ntiou = [0.5, 1.0]\n[model.etad]",
-                "`evaluate.tiou` must lie between",
-            ),
-            (
-                "[model.etad]",
-                "[fit.targets]\nsizes = [\"twice\"]\n[model.etad]",
-                "`fit.targets.sizes` \"twice\"",
-            ),
+            ("format = \"synthetic\"", "format = \"activitynet\"", "`dataset.synthetic` needs format"),
+            ("format = \"synthetic\", synthetic = {}", "format = \"activitynet\"", "`dataset.annotations` is missing"),
+            ("arch.etad = {", "labels = \"external\"\narch.etad = {", "`model.etad.video_scores` is missing"),
+            ("arch.etad = {", "video_scores = { path = \"x\" }\narch.etad = {", "`model.etad.video_scores` is only read"),
+            ("[model.etad]", "[evaluate]\ntiou = [0.5, 1.0]\n[model.etad]", "`evaluate.tiou` must lie between"),
+            ("[model.etad]", "[fit.targets]\nsizes = [\"twice\"]\n[model.etad]", "`fit.targets.sizes` \"twice\""),
             (
                 "[model.etad]\narch.etad = { preset = \"laptop\", epochs = 3 }",
                 "[model.twin]\narch.prior = {}",
                 "`model.twin` has the settings of model.prior",
             ),
-            (
-                "split = { test = 0.20, seed = 2023 }",
-                "split = \"official\"\npool = [\"training\"]",
-                "`protocol.pool` needs two",
-            ),
+            ("split = { test = 0.20, seed = 2023 }", "split = \"official\"\npool = [\"training\"]", "`protocol.pool` needs two"),
         ] {
             let text = changed(from, to);
             assert!(text.contains(key), "{key:?} is not in {text:?}");
@@ -246,25 +198,14 @@ arch.etad = { preset = "laptop", epochs = 3 }
     fn an_unset_variable_in_a_path_is_named_with_its_key() {
         let files = "format = \"activitynet\", annotations = \"${ETALON_NO_SUCH}/a.json\", features = { path = \"f\", kind = \"npy\", dim = 2, rate = 1 }";
         let text = changed("format = \"synthetic\", synthetic = {}", files);
-        assert!(
-            text.contains("`dataset.annotations` the environment variable ETALON_NO_SUCH is not set"),
-            "{text}"
-        );
+        assert!(text.contains("`dataset.annotations` the environment variable ETALON_NO_SUCH is not set"), "{text}");
     }
 
     #[test]
     fn the_grid_has_every_cell_and_its_keys_follow_the_models_settings() {
         let data = Digest::of_bytes(b"data");
-        let keys = |text: &str| -> Vec<_> {
-            load(text)
-                .unwrap()
-                .grid(&data)
-                .unwrap()
-                .cells
-                .into_iter()
-                .map(|c| (c.model, c.key))
-                .collect()
-        };
+        let keys =
+            |text: &str| -> Vec<_> { load(text).unwrap().grid(&data).unwrap().cells.into_iter().map(|c| (c.model, c.key)).collect() };
         let (before, after) = (keys(SMALL), keys(&SMALL.replace("epochs = 3", "epochs = 4")));
         assert_eq!(before.len(), 12);
         for (a, b) in before.iter().zip(&after) {

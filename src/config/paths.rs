@@ -21,9 +21,7 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> R
         };
         let value = variable(name).filter(|value| !value.is_empty());
         let Some(value) = value.as_deref().or(default) else {
-            return Err(format!(
-                "the environment variable {name} is not set; set it or write ${{{name}:-some/path}}"
-            ));
+            return Err(format!("the environment variable {name} is not set; set it or write ${{{name}:-some/path}}"));
         };
         out.push_str(before);
         out.push_str(value);
@@ -41,9 +39,7 @@ pub(super) fn resolve(path: &Path, folder: &Path) -> Result<PathBuf, String> {
     let text = path.to_str().ok_or("the path is not UTF-8")?;
     let path = folder.join(expand(text, |name| std::env::var(name).ok())?);
     // A path that does not exist is reported by whoever opens it, under this spelling.
-    path.canonicalize()
-        .or_else(|_| std::path::absolute(&path))
-        .map_err(|e| format!("{} has no absolute form: {e}", path.display()))
+    path.canonicalize().or_else(|_| std::path::absolute(&path)).map_err(|e| format!("{} has no absolute form: {e}", path.display()))
 }
 
 #[cfg(test)]

@@ -11,28 +11,17 @@ fn ask(ok: bool, key: &str, problem: &str) -> Result<(), Finding> {
 }
 
 pub(super) fn experiment(experiment: &Experiment) -> Result<(), Finding> {
-    ask(
-        experiment.schema == 1,
-        "schema",
-        &format!("{} is not known to this version; write 1, or use a newer etalon", experiment.schema),
-    )?;
+    ask(experiment.schema == 1, "schema", &format!("{} is not known to this version; write 1, or use a newer etalon", experiment.schema))?;
     ask(!experiment.name.trim().is_empty(), "name", "is empty; give the experiment a name")?;
     dataset(&experiment.dataset)?;
     protocol(&experiment.protocol)?;
-    ask(
-        !experiment.model.is_empty(),
-        "model",
-        "is empty; add a table such as [model.etad] with arch.etad = { preset = \"laptop\" }",
-    )?;
+    ask(!experiment.model.is_empty(), "model", "is empty; add a table such as [model.etad] with arch.etad = { preset = \"laptop\" }")?;
     for (name, config) in &experiment.model {
         model(name, config)?;
     }
     for (i, (name, config)) in experiment.model.iter().enumerate() {
         if let Some((twin, _)) = experiment.model.iter().take(i).find(|(_, other)| *other == config) {
-            return Err((
-                format!("model.{name}"),
-                format!("has the settings of model.{twin}, so their cells are the same; remove one"),
-            ));
+            return Err((format!("model.{name}"), format!("has the settings of model.{twin}, so their cells are the same; remove one")));
         }
     }
     evaluate(&experiment.evaluate)?;
@@ -44,38 +33,17 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), Finding> {
 
 fn dataset(dataset: &DatasetConfig) -> Result<(), Finding> {
     if dataset.format == Format::Synthetic {
-        ask(
-            dataset.annotations.is_none(),
-            "dataset.annotations",
-            "has no meaning with format = \"synthetic\"; remove it",
-        )?;
-        ask(
-            dataset.features.is_none(),
-            "dataset.features",
-            "has no meaning with format = \"synthetic\"; remove it",
-        )?;
+        ask(dataset.annotations.is_none(), "dataset.annotations", "has no meaning with format = \"synthetic\"; remove it")?;
+        ask(dataset.features.is_none(), "dataset.features", "has no meaning with format = \"synthetic\"; remove it")?;
         return match &dataset.synthetic {
-            Some(synthetic) => synthetic
-                .check()
-                .map_err(|(key, problem)| (format!("dataset.synthetic.{key}"), problem.to_owned())),
+            Some(synthetic) => synthetic.check().map_err(|(key, problem)| (format!("dataset.synthetic.{key}"), problem.to_owned())),
             None => Err(("dataset.synthetic".into(), "is missing; add synthetic = {} for the defaults".into())),
         };
     }
-    ask(
-        dataset.synthetic.is_none(),
-        "dataset.synthetic",
-        "needs format = \"synthetic\"; change the format or remove the table",
-    )?;
-    ask(
-        dataset.annotations.is_some(),
-        "dataset.annotations",
-        "is missing; give the path of the annotation JSON",
-    )?;
+    ask(dataset.synthetic.is_none(), "dataset.synthetic", "needs format = \"synthetic\"; change the format or remove the table")?;
+    ask(dataset.annotations.is_some(), "dataset.annotations", "is missing; give the path of the annotation JSON")?;
     let Some(features) = &dataset.features else {
-        return Err((
-            "dataset.features".into(),
-            "is missing; give { path, kind, dim, stride or rate }".into(),
-        ));
+        return Err(("dataset.features".into(), "is missing; give { path, kind, dim, stride or rate }".into()));
     };
     ask(features.dim >= 1, "dataset.features.dim", "must be at least 1")?;
     ask(
@@ -84,111 +52,51 @@ fn dataset(dataset: &DatasetConfig) -> Result<(), Finding> {
         "needs one of `stride` (frames) and `rate` (snippets per second)",
     )?;
     let positive = |value: Option<f64>| value.is_none_or(|v| v > 0.0 && v.is_finite());
-    ask(
-        positive(features.stride),
-        "dataset.features.stride",
-        "must be a positive number of frames",
-    )?;
-    ask(
-        positive(features.rate),
-        "dataset.features.rate",
-        "must be a positive number of snippets per second",
-    )
+    ask(positive(features.stride), "dataset.features.stride", "must be a positive number of frames")?;
+    ask(positive(features.rate), "dataset.features.rate", "must be a positive number of snippets per second")
 }
 
 fn protocol(protocol: &ProtocolConfig) -> Result<(), Finding> {
     let ascending = |values: &[f64]| values.windows(2).all(|pair| pair[0] < pair[1]);
     let fractions: Vec<f64> = protocol.fractions.iter().map(|p| p.value()).collect();
-    ask(
-        !fractions.is_empty(),
-        "protocol.fractions",
-        "is empty; list percentages such as [10, 50, 100]",
-    )?;
+    ask(!fractions.is_empty(), "protocol.fractions", "is empty; list percentages such as [10, 50, 100]")?;
     ask(ascending(&fractions), "protocol.fractions", "must ascend, each once")?;
-    ask(
-        !protocol.seeds.is_empty(),
-        "protocol.seeds",
-        "is empty; list seeds such as [0, 1, 2, 3, 4]",
-    )?;
+    ask(!protocol.seeds.is_empty(), "protocol.seeds", "is empty; list seeds such as [0, 1, 2, 3, 4]")?;
     let distinct: std::collections::BTreeSet<_> = protocol.seeds.iter().collect();
-    ask(
-        distinct.len() == protocol.seeds.len(),
-        "protocol.seeds",
-        "names a seed twice; each is one cell per fraction",
-    )?;
-    ask(
-        !protocol.pool.is_empty(),
-        "protocol.pool",
-        "is empty; name the subsets, such as [\"training\", \"validation\"]",
-    )?;
+    ask(distinct.len() == protocol.seeds.len(), "protocol.seeds", "names a seed twice; each is one cell per fraction")?;
+    ask(!protocol.pool.is_empty(), "protocol.pool", "is empty; name the subsets, such as [\"training\", \"validation\"]")?;
     let two = protocol.split != SplitRule::Official || protocol.pool.len() == 2;
-    ask(
-        two,
-        "protocol.pool",
-        "needs two subsets with split = \"official\": the training one, then the test one",
-    )?;
-    ask(
-        protocol.coverage.is_none_or(|c| c.max_draws >= 1),
-        "protocol.coverage.max_draws",
-        "must be at least 1",
-    )
+    ask(two, "protocol.pool", "needs two subsets with split = \"official\": the training one, then the test one")?;
+    ask(protocol.coverage.is_none_or(|c| c.max_draws >= 1), "protocol.coverage.max_draws", "must be at least 1")
 }
 
 fn model(name: &str, model: &ModelConfig) -> Result<(), Finding> {
     let key = |field: &str| format!("model.{name}.{field}");
     if let Arch::Prior(prior) = &model.arch {
         ask(prior.per_video >= 1, &key("arch.prior.per_video"), "must be at least 1")?;
-        ask(
-            model.labels == Labels::default(),
-            &key("labels"),
-            "has no meaning for the prior, which predicts classes itself; remove it",
-        )?;
+        ask(model.labels == Labels::default(), &key("labels"), "has no meaning for the prior, which predicts classes itself; remove it")?;
     }
     match (model.labels, &model.video_scores) {
-        (Labels::External, None) => Err((
-            key("video_scores"),
-            "is missing; labels = \"external\" needs { path = \"scores.json\", top = 2 }".into(),
-        )),
+        (Labels::External, None) => {
+            Err((key("video_scores"), "is missing; labels = \"external\" needs { path = \"scores.json\", top = 2 }".into()))
+        }
         (Labels::External, Some(scores)) => ask(scores.top >= 1, &key("video_scores.top"), "must be at least 1"),
-        (_, Some(_)) => Err((
-            key("video_scores"),
-            "is only read with labels = \"external\"; set that or remove the table".into(),
-        )),
+        (_, Some(_)) => Err((key("video_scores"), "is only read with labels = \"external\"; set that or remove the table".into())),
         (_, None) => Ok(()),
     }
 }
 
 fn evaluate(evaluate: &EvaluateConfig) -> Result<(), Finding> {
-    ask(
-        !evaluate.tiou.is_empty(),
-        "evaluate.tiou",
-        "is empty; list thresholds such as [0.3, 0.5, 0.7]",
-    )?;
-    ask(
-        evaluate.tiou.iter().all(|&t| t > 0.0 && t < 1.0),
-        "evaluate.tiou",
-        "must lie between 0 and 1, both excluded",
-    )?;
-    ask(
-        evaluate.tiou.windows(2).all(|pair| pair[0] < pair[1]),
-        "evaluate.tiou",
-        "must ascend, each once",
-    )
+    ask(!evaluate.tiou.is_empty(), "evaluate.tiou", "is empty; list thresholds such as [0.3, 0.5, 0.7]")?;
+    ask(evaluate.tiou.iter().all(|&t| t > 0.0 && t < 1.0), "evaluate.tiou", "must lie between 0 and 1, both excluded")?;
+    ask(evaluate.tiou.windows(2).all(|pair| pair[0] < pair[1]), "evaluate.tiou", "must ascend, each once")
 }
 
 fn targets(targets: &TargetsConfig) -> Result<(), Finding> {
     for size in &targets.sizes {
         let number = size.strip_suffix('x').unwrap_or(size).parse::<f64>();
         let ok = number.is_ok_and(|n| n > 0.0 && n.is_finite());
-        ask(
-            ok,
-            "fit.targets.sizes",
-            &format!("{size:?} is neither a multiple such as \"2x\" nor a number of videos such as \"500\""),
-        )?;
+        ask(ok, "fit.targets.sizes", &format!("{size:?} is neither a multiple such as \"2x\" nor a number of videos such as \"500\""))?;
     }
-    ask(
-        targets.map.iter().all(|&m| m > 0.0 && m < 1.0),
-        "fit.targets.map",
-        "must lie between 0 and 1 (0.60, not 60)",
-    )
+    ask(targets.map.iter().all(|&m| m > 0.0 && m < 1.0), "fit.targets.map", "must lie between 0 and 1 (0.60, not 60)")
 }

@@ -74,13 +74,7 @@ pub fn backtest(observations: &[Observation], options: &Options) -> Result<Optio
             .map(|size| {
                 let forecast = curve.forecast(size.n);
                 let observed = observed.scale.outward(size.mean);
-                Prediction {
-                    fitted_to: cut,
-                    n: size.n,
-                    predicted: forecast.median,
-                    interval: forecast.interval,
-                    observed,
-                }
+                Prediction { fitted_to: cut, n: size.n, predicted: forecast.median, interval: forecast.interval, observed }
             })
             .collect())
     };

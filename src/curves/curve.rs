@@ -25,11 +25,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            direction: Direction::Increasing,
-            level: 0.9,
-            families: families::ALL.to_vec(),
-        }
+        Self { direction: Direction::Increasing, level: 0.9, families: families::ALL.to_vec() }
     }
 }
 
@@ -144,20 +140,10 @@ impl Curve {
                         sum
                     }))
                     .collect();
-                Chance {
-                    path,
-                    below: stream.normal(),
-                    seed: stream.normal(),
-                }
+                Chance { path, below: stream.normal(), seed: stream.normal() }
             })
             .collect();
-        let mut curve = Self {
-            observed,
-            posterior,
-            families: Vec::new(),
-            level: options.level,
-            chances,
-        };
+        let mut curve = Self { observed, posterior, families: Vec::new(), level: options.level, chances };
         curve.families = options.families.iter().map(|&family| curve.family_fit(family)).collect();
         curve.families.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         Ok(curve)
@@ -166,11 +152,7 @@ impl Curve {
     /// Mean scores by size, ascending in n, in the scale of the observations.
     pub fn sizes(&self) -> Vec<Size> {
         let scale = &self.observed.scale;
-        let outward = |s: &Size| Size {
-            mean: scale.outward(s.mean),
-            sd: s.sd.map(|sd| scale.length(sd)),
-            ..*s
-        };
+        let outward = |s: &Size| Size { mean: scale.outward(s.mean), sd: s.sd.map(|sd| scale.length(sd)), ..*s };
         self.observed.sizes.iter().map(outward).collect()
     }
 
@@ -201,12 +183,8 @@ impl Curve {
 
     /// The expected score at `n` videos: [`Self::forecast`] without the seed noise of a fresh measurement.
     pub fn expected(&self, n: f64) -> Forecast {
-        let scores = self
-            .posterior
-            .draws
-            .iter()
-            .zip(&self.chances)
-            .map(|(draw, chance)| self.observed.scale.outward(self.score(draw, chance, n)));
+        let scores =
+            self.posterior.draws.iter().zip(&self.chances).map(|(draw, chance)| self.observed.scale.outward(self.score(draw, chance, n)));
         self.summarise(n, scores.collect())
     }
 
@@ -216,16 +194,9 @@ impl Curve {
         let (first, largest) = (self.observed.sizes[0].n, self.observed.largest());
         let (low, high) = (first.ln(), (largest * HORIZON).ln());
         let points = ((high - low) * SEARCH_DENSITY).ceil() as usize;
-        let grid: Vec<f64> = (0..=points)
-            .map(|i| (low + (high - low) * i as f64 / points as f64).exp())
-            .collect();
-        let mut needed: Vec<f64> = self
-            .posterior
-            .draws
-            .iter()
-            .zip(&self.chances)
-            .map(|(draw, chance)| self.first_crossing(draw, chance, target, &grid))
-            .collect();
+        let grid: Vec<f64> = (0..=points).map(|i| (low + (high - low) * i as f64 / points as f64).exp()).collect();
+        let mut needed: Vec<f64> =
+            self.posterior.draws.iter().zip(&self.chances).map(|(draw, chance)| self.first_crossing(draw, chance, target, &grid)).collect();
         needed.sort_by(f64::total_cmp);
         let reached = needed.iter().filter(|n| n.is_finite()).count() as f64 / needed.len() as f64;
         let at = |q: f64| quantile(&needed, q).filter(|n| n.is_finite());
@@ -299,24 +270,13 @@ impl Curve {
         scores.sort_by(f64::total_cmp);
         let at = |q: f64| quantile(&scores, q).expect("there are draws");
         let tail = (1.0 - self.level) / 2.0;
-        let interval = Interval {
-            level: self.level,
-            lower: at(tail),
-            upper: at(1.0 - tail),
-        };
-        Forecast {
-            n,
-            median: at(0.5),
-            mean: mean(&scores).expect("there are draws"),
-            interval,
-        }
+        let interval = Interval { level: self.level, lower: at(tail), upper: at(1.0 - tail) };
+        Forecast { n, median: at(0.5), mean: mean(&scores).expect("there are draws"), interval }
     }
 
     fn family_fit(&self, family: &'static dyn CurveFamily) -> FamilyFit {
         let of_family = || self.posterior.components.iter().filter(|c| c.family.name() == family.name());
-        let best = of_family()
-            .max_by(|a, b| a.weight.total_cmp(&b.weight))
-            .expect("every family has components");
+        let best = of_family().max_by(|a, b| a.weight.total_cmp(&b.weight)).expect("every family has components");
         let z = StandardNormal::standard().inverse_cdf(0.5 + self.level / 2.0);
         let spread = best.mode.precision.inverse_diagonal();
         let parameters: Vec<ParameterValue> = family
@@ -326,17 +286,8 @@ impl Curve {
             .zip(&spread)
             .map(|((p, &theta), variance)| {
                 let end = |side: f64| p.link.apply(theta + side * z * variance.sqrt());
-                let interval = Interval {
-                    level: self.level,
-                    lower: end(-1.0),
-                    upper: end(1.0),
-                };
-                ParameterValue {
-                    name: p.name,
-                    meaning: p.meaning,
-                    value: p.link.apply(theta),
-                    interval,
-                }
+                let interval = Interval { level: self.level, lower: end(-1.0), upper: end(1.0) };
+                ParameterValue { name: p.name, meaning: p.meaning, value: p.link.apply(theta), interval }
             })
             .collect();
         let values: Vec<f64> = parameters.iter().map(|p| p.value).collect();
@@ -370,10 +321,7 @@ impl Curve {
             .windows(2)
             .zip(variances.windows(2))
             .map(|(sizes, v)| (sizes[1].n, (sizes[0].mean - sizes[1].mean) / (v[0] + v[1]).sqrt()));
-        falls
-            .filter(|f| f.1 > NOTEWORTHY)
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .map(|(n, z)| Warning::NotMonotone { n, z })
+        falls.filter(|f| f.1 > NOTEWORTHY).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(n, z)| Warning::NotMonotone { n, z })
     }
 
     fn largest_misfit(&self) -> Option<Warning> {
@@ -381,14 +329,7 @@ impl Curve {
         let variances = self.observed.variances(self.spare());
         let unit = self.observed.scale.length(1.0);
         let standard = |((size, r), v): ((&Size, &f64), &f64)| (size.n, (r / unit).abs() / v.sqrt());
-        let worst = self
-            .observed
-            .sizes
-            .iter()
-            .zip(&best.residuals)
-            .zip(&variances)
-            .map(standard)
-            .max_by(|a, b| a.1.total_cmp(&b.1));
+        let worst = self.observed.sizes.iter().zip(&best.residuals).zip(&variances).map(standard).max_by(|a, b| a.1.total_cmp(&b.1));
         worst.filter(|w| w.1 > NOTEWORTHY).map(|(n, z)| Warning::Misfit { n, z })
     }
 }

@@ -84,26 +84,16 @@ pub struct Range {
 impl Range {
     /// Prior of a characteristic size: anywhere from well below the data to well above them.
     pub fn of_size(&self) -> Normal {
-        Normal {
-            mean: (self.low + self.high) / 2.0 + 0.5,
-            sd: (self.high - self.low) / 2.0 + 1.5,
-        }
+        Normal { mean: (self.low + self.high) / 2.0 + 0.5, sd: (self.high - self.low) / 2.0 + 1.5 }
     }
 }
 
 /// Score at unlimited data.
-pub(super) const CEILING: Parameter = Parameter {
-    name: "ceiling",
-    meaning: "score at unlimited data",
-    link: Link::Logit,
-};
+pub(super) const CEILING: Parameter = Parameter { name: "ceiling", meaning: "score at unlimited data", link: Link::Logit };
 
 /// Score without data, relative to the ceiling.
-pub(super) const FLOOR: Parameter = Parameter {
-    name: "floor",
-    meaning: "score without training data, as a share of the ceiling",
-    link: Link::Logit,
-};
+pub(super) const FLOOR: Parameter =
+    Parameter { name: "floor", meaning: "score without training data, as a share of the ceiling", link: Link::Logit };
 
 /// Wide, leaning towards a high ceiling: a finished task is usually solvable.
 pub(super) const CEILING_PRIOR: Normal = Normal { mean: 1.0, sd: 2.0 };

@@ -40,11 +40,7 @@ impl Problem<'_> {
     /// Observed minus fitted mean score, per size.
     pub fn residuals(&self, theta: &[f64]) -> Vec<f64> {
         let values = self.values(theta);
-        self.n
-            .iter()
-            .zip(self.mean)
-            .map(|(&n, mean)| mean - self.family.value(&values, n))
-            .collect()
+        self.n.iter().zip(self.mean).map(|(&n, mean)| mean - self.family.value(&values, n)).collect()
     }
 
     /// −ln(likelihood · prior) up to a constant that all families share.
@@ -52,12 +48,7 @@ impl Problem<'_> {
         let mut residuals = self.residuals(theta);
         self.noise.whiten(&mut residuals);
         let misfit: f64 = residuals.iter().map(|r| r * r).sum();
-        let prior: f64 = self
-            .prior
-            .iter()
-            .zip(theta)
-            .map(|(p, t)| ((t - p.mean) / p.sd).powi(2) + 2.0 * p.sd.ln())
-            .sum();
+        let prior: f64 = self.prior.iter().zip(theta).map(|(p, t)| ((t - p.mean) / p.sd).powi(2) + 2.0 * p.sd.ln()).sum();
         let constant = theta.len() as f64 * (2.0 * std::f64::consts::PI).ln();
         0.5 * (misfit + prior + constant) + self.noise.half_log_determinant()
     }
@@ -72,11 +63,7 @@ impl Problem<'_> {
                     moved[k] += shift;
                     self.residuals(&moved)
                 };
-                let mut column: Vec<f64> = at(-STEP)
-                    .iter()
-                    .zip(at(STEP))
-                    .map(|(low, high)| (low - high) / (2.0 * STEP))
-                    .collect();
+                let mut column: Vec<f64> = at(-STEP).iter().zip(at(STEP)).map(|(low, high)| (low - high) / (2.0 * STEP)).collect();
                 self.noise.whiten(&mut column);
                 column
             })
@@ -88,14 +75,10 @@ impl Problem<'_> {
         let matrix: Vec<Vec<f64>> = (0..theta.len()).map(|i| (0..theta.len()).map(|j| entry(i, j)).collect()).collect();
         let prior_only = || {
             let diagonal = |i: usize, j: usize| if i == j { self.prior[i].sd.powi(-2) } else { 0.0 };
-            (0..theta.len())
-                .map(|i| (0..theta.len()).map(|j| diagonal(i, j)).collect())
-                .collect::<Vec<Vec<f64>>>()
+            (0..theta.len()).map(|i| (0..theta.len()).map(|j| diagonal(i, j)).collect()).collect::<Vec<Vec<f64>>>()
         };
         // Rounding can spoil a nearly singular sum; the prior alone is then the honest, wider answer.
-        Cholesky::new(&matrix)
-            .or_else(|| Cholesky::new(&prior_only()))
-            .expect("prior variances are positive")
+        Cholesky::new(&matrix).or_else(|| Cholesky::new(&prior_only())).expect("prior variances are positive")
     }
 }
 
@@ -111,10 +94,7 @@ pub(super) struct Mode {
 /// The best mode found from `warm` or, without it, from the prior's mean and the best of many draws from the prior.
 pub(super) fn find_mode(problem: &Problem<'_>, warm: Option<&[f64]>) -> Mode {
     let starts = warm.map_or_else(|| scattered_starts(problem), |theta| vec![theta.to_vec()]);
-    let best = starts
-        .into_iter()
-        .map(|start| descend(problem, start))
-        .min_by(|a, b| a.1.total_cmp(&b.1));
+    let best = starts.into_iter().map(|start| descend(problem, start)).min_by(|a, b| a.1.total_cmp(&b.1));
     let (theta, _, stop) = best.expect("there is a start");
     let precision = problem.precision(&theta);
     Mode { theta, stop, precision }
@@ -124,9 +104,7 @@ fn scattered_starts(problem: &Problem<'_>) -> Vec<Vec<f64>> {
     const TRIED: usize = 64;
     const KEPT: usize = 3;
     let mut stream = Stream::new(0, &format!("curves/starts/{}", problem.family.name()));
-    let mut starts: Vec<Vec<f64>> = (0..TRIED)
-        .map(|_| problem.prior.iter().map(|p| p.mean + p.sd * stream.normal()).collect())
-        .collect();
+    let mut starts: Vec<Vec<f64>> = (0..TRIED).map(|_| problem.prior.iter().map(|p| p.mean + p.sd * stream.normal()).collect()).collect();
     starts.sort_by(|a, b| problem.cost(a).total_cmp(&problem.cost(b)));
     starts.truncate(KEPT);
     starts.push(problem.prior.iter().map(|p| p.mean).collect());
@@ -154,9 +132,7 @@ fn descend(problem: &Problem<'_>, start: Vec<f64>) -> (Vec<f64>, f64, Stop) {
         simplex.push(corner);
     }
     let solver = NelderMead::new(simplex).with_sd_tolerance(FLAT).expect("the tolerance is positive");
-    let run = Executor::new(Cost(problem), solver)
-        .configure(|state| state.max_iters(ITERATIONS))
-        .run();
+    let run = Executor::new(Cost(problem), solver).configure(|state| state.max_iters(ITERATIONS)).run();
     let gave_up = || (start.clone(), problem.cost(&start), Stop::GaveUp);
     let Ok(result) = run else { return gave_up() };
     let Some(best) = result.state.get_best_param() else {
@@ -181,23 +157,10 @@ mod tests {
         let truth = [0.7, 0.01, 60.0, 1.3];
         let n: Vec<f64> = (1..=10).map(|i| f64::from(i) * 20.0).collect();
         let mean: Vec<f64> = n.iter().map(|&n| family.value(&truth, n)).collect();
-        let noise = Cholesky::new(
-            &(0..10)
-                .map(|i| (0..10).map(|j| if i == j { 1e-8 } else { 0.0 }).collect())
-                .collect::<Vec<_>>(),
-        )
-        .unwrap();
-        let prior = family.prior(&Range {
-            low: n[0].ln(),
-            high: n[9].ln(),
-        });
-        let problem = Problem {
-            family,
-            prior: &prior,
-            n: &n,
-            mean: &mean,
-            noise: &noise,
-        };
+        let noise =
+            Cholesky::new(&(0..10).map(|i| (0..10).map(|j| if i == j { 1e-8 } else { 0.0 }).collect()).collect::<Vec<_>>()).unwrap();
+        let prior = family.prior(&Range { low: n[0].ln(), high: n[9].ln() });
+        let problem = Problem { family, prior: &prior, n: &n, mean: &mean, noise: &noise };
         let mode = find_mode(&problem, None);
         let values = problem.values(&mode.theta);
         assert_eq!(mode.stop, Stop::Converged);

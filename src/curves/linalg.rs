@@ -68,9 +68,7 @@ impl Cholesky {
 
     /// |Lᵀ x|², that is xᵀ A x.
     pub fn quadratic(&self, x: &[f64]) -> f64 {
-        (0..x.len())
-            .map(|j| (j..x.len()).map(|i| self.0[i][j] * x[i]).sum::<f64>().powi(2))
-            .sum()
+        (0..x.len()).map(|j| (j..x.len()).map(|i| self.0[i][j] * x[i]).sum::<f64>().powi(2)).sum()
     }
 }
 

@@ -102,12 +102,7 @@ impl Size {
     fn of(group: &[(f64, f64)]) -> Self {
         let scores: Vec<f64> = group.iter().map(|g| g.1).collect();
         let centre = mean(&scores).expect("a group has a member");
-        Self {
-            n: group[0].0,
-            mean: centre,
-            sd: standard_deviation(&scores),
-            seeds: scores.len(),
-        }
+        Self { n: group[0].0, mean: centre, sd: standard_deviation(&scores), seeds: scores.len() }
     }
 }
 
@@ -129,21 +124,14 @@ impl Noise {
     const RIDGE: f64 = 2.0;
 
     fn new(sizes: &[Size]) -> Option<Self> {
-        let points: Vec<(f64, f64)> = sizes
-            .iter()
-            .filter_map(|s| s.sd.map(|sd| (s.n.ln(), sd.powi(2).max(Self::LEAST).ln() + log_bias(s.seeds - 1))))
-            .collect();
+        let points: Vec<(f64, f64)> =
+            sizes.iter().filter_map(|s| s.sd.map(|sd| (s.n.ln(), sd.powi(2).max(Self::LEAST).ln() + log_bias(s.seeds - 1)))).collect();
         let centre = mean(&points.iter().map(|p| p.0).collect::<Vec<_>>())?;
         let level = mean(&points.iter().map(|p| p.1).collect::<Vec<_>>())?;
         let covariance: f64 = points.iter().map(|(t, z)| (t - centre) * z).sum();
         let spread: f64 = points.iter().map(|(t, _)| (t - centre).powi(2)).sum();
         let range = (sizes[0].n.ln(), sizes[sizes.len() - 1].n.ln());
-        Some(Self {
-            level,
-            slope: covariance / (spread + Self::RIDGE),
-            centre,
-            range,
-        })
+        Some(Self { level, slope: covariance / (spread + Self::RIDGE), centre, range })
     }
 
     /// Variance of a single seed's score at `n`.
@@ -171,11 +159,7 @@ impl Scale {
     fn new(observations: &[Observation], direction: Direction) -> Self {
         let largest = observations.iter().map(|o| o.score).fold(0.0, f64::max);
         // A loss above 1 has no natural upper end: room for twice the worst one seen.
-        let unit = if direction == Direction::Decreasing && largest > 1.0 && largest.is_finite() {
-            2.0 * largest
-        } else {
-            1.0
-        };
+        let unit = if direction == Direction::Decreasing && largest > 1.0 && largest.is_finite() { 2.0 * largest } else { 1.0 };
         Self { direction, unit }
     }
 
@@ -219,9 +203,8 @@ mod tests {
 
     #[test]
     fn one_lucky_size_without_spread_is_not_trusted_blindly() {
-        let rows: Vec<(f64, f64)> = (1..=5)
-            .flat_map(|i| [-1.0, 0.0, 1.0].map(|e| (f64::from(i) * 10.0, 0.5 + if i == 3 { 0.0 } else { e * 0.02 })))
-            .collect();
+        let rows: Vec<(f64, f64)> =
+            (1..=5).flat_map(|i| [-1.0, 0.0, 1.0].map(|e| (f64::from(i) * 10.0, 0.5 + if i == 3 { 0.0 } else { e * 0.02 }))).collect();
         let observed = Observed::new(&observe(&rows), Direction::Increasing).unwrap();
         let variances = observed.variances(0.0);
         assert!(variances[2] > 1e-6 && variances[2] < variances[0], "{variances:?}");
@@ -233,14 +216,8 @@ mod tests {
             Observed::new(&observe(&[(1.0, 0.5), (2.0, 45.0)]), Direction::Increasing).unwrap_err(),
             Error::Score { index: 1, score: 45.0 }
         );
-        assert_eq!(
-            Observed::new(&observe(&[(0.0, 0.5)]), Direction::Increasing).unwrap_err(),
-            Error::Size { index: 0, n: 0.0 }
-        );
-        assert_eq!(
-            Observed::new(&observe(&[(5.0, 0.5), (5.0, 0.5)]), Direction::Increasing).unwrap_err(),
-            Error::TooFewSizes(1)
-        );
+        assert_eq!(Observed::new(&observe(&[(0.0, 0.5)]), Direction::Increasing).unwrap_err(), Error::Size { index: 0, n: 0.0 });
+        assert_eq!(Observed::new(&observe(&[(5.0, 0.5), (5.0, 0.5)]), Direction::Increasing).unwrap_err(), Error::TooFewSizes(1));
     }
 
     #[test]

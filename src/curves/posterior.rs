@@ -65,10 +65,7 @@ impl Posterior {
     pub fn new(observed: &Observed, families: &[&'static dyn CurveFamily]) -> Self {
         let n: Vec<f64> = observed.sizes.iter().map(|s| s.n).collect();
         let mean: Vec<f64> = observed.sizes.iter().map(|s| s.mean).collect();
-        let range = Range {
-            low: n[0].ln(),
-            high: n[n.len() - 1].ln(),
-        };
+        let range = Range { low: n[0].ln(), high: n[n.len() - 1].ln() };
         let spares: &[f64] = if observed.noise.is_some() { &[0.0] } else { &SPARE_NOISE };
 
         let mut components = Vec::new();
@@ -80,33 +77,17 @@ impl Posterior {
                 for kappa in KAPPAS {
                     let spare_variance = spare * spare;
                     let noise = covariance(&n, &observed.variances(spare_variance), kappa);
-                    let problem = Problem {
-                        family,
-                        prior: &prior,
-                        n: &n,
-                        mean: &mean,
-                        noise: &noise,
-                    };
+                    let problem = Problem { family, prior: &prior, n: &n, mean: &mean, noise: &noise };
                     let mode = find_mode(&problem, warm.as_deref());
                     warm = Some(mode.theta.clone());
                     let log_prior = -kappa / KAPPA_SCALE - spare / SPARE_SCALE;
                     propose(&problem, &mode, components.len(), log_prior, &mut proposals);
-                    components.push(Component {
-                        family,
-                        kappa,
-                        spare: spare_variance,
-                        mode,
-                        weight: 0.0,
-                        noise,
-                    });
+                    components.push(Component { family, kappa, spare: spare_variance, mode, weight: 0.0, noise });
                 }
             }
         }
         let draws = resample(&mut components, &proposals);
-        let draws = draws
-            .into_iter()
-            .map(|p| Draw::new(p, &components[p.component], &n, &mean))
-            .collect();
+        let draws = draws.into_iter().map(|p| Draw::new(p, &components[p.component], &n, &mean)).collect();
         Self { components, draws }
     }
 }
@@ -115,17 +96,9 @@ impl Draw {
     fn new(proposal: &Proposal, component: &Component, n: &[f64], mean: &[f64]) -> Self {
         let links = component.family.parameters();
         let values: Vec<f64> = links.iter().zip(&proposal.theta).map(|(p, &t)| p.link.apply(t)).collect();
-        let mut pull: Vec<f64> = n
-            .iter()
-            .zip(mean)
-            .map(|(&n, mean)| mean - component.family.value(&values, n))
-            .collect();
+        let mut pull: Vec<f64> = n.iter().zip(mean).map(|(&n, mean)| mean - component.family.value(&values, n)).collect();
         component.noise.solve(&mut pull);
-        Self {
-            component: proposal.component,
-            values,
-            pull,
-        }
+        Self { component: proposal.component, values, pull }
     }
 }
 
@@ -168,39 +141,23 @@ fn propose(problem: &Problem<'_>, mode: &Mode, component: usize, log_prior: f64,
         } else {
             let chi_square: f64 = (0..FREEDOM as usize).map(|_| stream.normal().powi(2)).sum();
             mode.precision.whiten_transposed(&mut step);
-            mode.theta
-                .iter()
-                .zip(&step)
-                .map(|(t, s)| t + s * (FREEDOM / chi_square).sqrt())
-                .collect()
+            mode.theta.iter().zip(&step).map(|(t, s)| t + s * (FREEDOM / chi_square).sqrt()).collect()
         };
         let offset: Vec<f64> = theta.iter().zip(&mode.theta).map(|(t, m)| t - m).collect();
         let around = t_constant - 0.5 * (FREEDOM + dimension) * (mode.precision.quadratic(&offset) / FREEDOM).ln_1p();
         let from_prior: f64 = problem.prior.iter().zip(&theta).map(|(p, &t)| log_density(p, t)).sum();
         let proposal = ln_add((1.0 - FROM_PRIOR).ln() + around, FROM_PRIOR.ln() + from_prior);
         let log_weight = log_prior - problem.cost(&theta) - proposal;
-        into.push(Proposal {
-            component,
-            theta,
-            log_weight,
-        });
+        into.push(Proposal { component, theta, log_weight });
     }
 }
 
 /// Turns weighted proposals into equally weighted ones (systematic resampling) and sets each component's weight.
 /// Families share the prior equally, whatever their number of components, because all have the same grid.
 fn resample<'a>(components: &mut [Component], proposals: &'a [Proposal]) -> Vec<&'a Proposal> {
-    let largest = proposals
-        .iter()
-        .map(|p| p.log_weight)
-        .filter(|w| w.is_finite())
-        .fold(f64::NEG_INFINITY, f64::max);
+    let largest = proposals.iter().map(|p| p.log_weight).filter(|w| w.is_finite()).fold(f64::NEG_INFINITY, f64::max);
     let weight = |p: &Proposal| {
-        if p.log_weight.is_finite() {
-            (p.log_weight - largest).exp()
-        } else {
-            0.0
-        }
+        if p.log_weight.is_finite() { (p.log_weight - largest).exp() } else { 0.0 }
     };
     let total: f64 = proposals.iter().map(weight).sum();
     let mut kept = Vec::with_capacity(DRAWS);

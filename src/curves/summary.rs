@@ -125,21 +125,12 @@ mod tests {
     fn a_forecast_beyond_the_tested_horizon_is_told() {
         let observations: Vec<Observation> = [20.0, 40.0, 60.0, 80.0]
             .iter()
-            .flat_map(|&n| {
-                (0..3).map(move |s| Observation {
-                    n,
-                    score: n / (n + 60.0 + s as f64),
-                    seed: Some(s),
-                })
-            })
+            .flat_map(|&n| (0..3).map(move |s| Observation { n, score: n / (n + 60.0 + s as f64), seed: Some(s) }))
             .collect();
         let options = Options::default();
         let curve = Curve::fit(&observations, &options).unwrap();
         let ask = |at: &str| {
-            let questions = Questions {
-                at: vec![at.parse().unwrap()],
-                targets: vec![],
-            };
+            let questions = Questions { at: vec![at.parse().unwrap()], targets: vec![] };
             curve.summary("c", &observations, &questions, &options).unwrap().warnings
         };
         assert!(ask("10x").iter().any(|w| matches!(w, Warning::FarHorizon { tested: Some(_), .. })));

@@ -26,11 +26,7 @@ fn detection_curves() -> BTreeMap<String, Vec<Observation>> {
     for row in reader.records() {
         let row = row.unwrap();
         let field = |i: usize| row[i].parse::<f64>().unwrap();
-        let observation = Observation {
-            n: field(5),
-            score: field(7),
-            seed: Some(field(6) as u64),
-        };
+        let observation = Observation { n: field(5), score: field(7), seed: Some(field(6) as u64) };
         curves.entry(row[0].to_owned()).or_default().push(observation);
     }
     curves
@@ -42,11 +38,7 @@ fn synthetic(sizes: &[f64], seeds: u64, noise: f64, truth: impl Fn(f64) -> f64) 
     for &n in sizes {
         for seed in 0..seeds {
             let score = (truth(n) + noise * stream.normal()).clamp(0.0, 1.0);
-            observations.push(Observation {
-                n,
-                score,
-                seed: Some(seed),
-            });
+            observations.push(Observation { n, score, seed: Some(seed) });
         }
     }
     observations
@@ -58,10 +50,8 @@ fn forty_percent_of_the_data_foretells_the_full_score_of_real_detectors() {
     let mut covered = 0;
     for observations in detection_curves().into_values() {
         let largest = observations.iter().map(|o| o.n).fold(0.0, f64::max);
-        let (seen, full): (Vec<_>, Vec<_>) = observations
-            .into_iter()
-            .filter(|o| o.n <= 0.41 * largest || o.n == largest)
-            .partition(|o| o.n < largest);
+        let (seen, full): (Vec<_>, Vec<_>) =
+            observations.into_iter().filter(|o| o.n <= 0.41 * largest || o.n == largest).partition(|o| o.n < largest);
         let curve = Curve::fit(&seen, &Options::default()).unwrap();
         let forecast = curve.forecast(largest);
         let truth = full.iter().map(|o| o.score).sum::<f64>() / full.len() as f64;
@@ -91,17 +81,11 @@ fn hard_curves_give_finite_forecasts_inside_the_unit_interval() {
         for n in [1.0, 25.0, 400.0, 1e9] {
             let f = curve.forecast(n);
             let ends = [f.interval.lower, f.median, f.interval.upper];
-            assert!(
-                ends.iter().all(|v| (0.0..=1.0).contains(v)) && ends.is_sorted() && f.mean.is_finite(),
-                "case {index}: {f:?}"
-            );
+            assert!(ends.iter().all(|v| (0.0..=1.0).contains(v)) && ends.is_sorted() && f.mean.is_finite(), "case {index}: {f:?}");
         }
         let weights: f64 = curve.families().iter().map(|f| f.weight).sum();
         assert!((weights - 1.0).abs() < 1e-9, "case {index}: weights sum to {weights}");
-        assert!(
-            curve.families().iter().flat_map(|f| &f.parameters).all(|p| p.value.is_finite()),
-            "case {index}"
-        );
+        assert!(curve.families().iter().flat_map(|f| &f.parameters).all(|p| p.value.is_finite()), "case {index}");
         let reach = curve.reach(0.9);
         assert!((0.0..=1.0).contains(&reach.probability_reachable), "case {index}: {reach:?}");
     }
@@ -141,23 +125,9 @@ fn a_reachable_target_is_found_near_its_true_size() {
 #[test]
 fn losses_mirror_scores() {
     let scores = synthetic(&[10.0, 20.0, 40.0, 80.0], 5, 0.01, |n| 0.8 * n / (n + 60.0));
-    let losses: Vec<Observation> = scores
-        .iter()
-        .map(|o| Observation {
-            score: 1.0 - o.score,
-            ..*o
-        })
-        .collect();
+    let losses: Vec<Observation> = scores.iter().map(|o| Observation { score: 1.0 - o.score, ..*o }).collect();
     let rising = Curve::fit(&scores, &Options::default()).unwrap().forecast(160.0);
-    let falling = Curve::fit(
-        &losses,
-        &Options {
-            direction: Direction::Decreasing,
-            ..Options::default()
-        },
-    )
-    .unwrap()
-    .forecast(160.0);
+    let falling = Curve::fit(&losses, &Options { direction: Direction::Decreasing, ..Options::default() }).unwrap().forecast(160.0);
     assert!((rising.median + falling.median - 1.0).abs() < 1e-9 && (rising.interval.lower + falling.interval.upper - 1.0).abs() < 1e-9);
 }
 
@@ -184,14 +154,8 @@ fn a_backtest_predicts_only_sizes_it_did_not_see() {
 fn a_fall_beyond_noise_and_a_thin_design_are_told() {
     let observations = synthetic(&[20.0, 40.0, 60.0], 2, 0.002, |n| if n == 40.0 { 0.6 } else { 0.4 });
     let warnings = Curve::fit(&observations, &Options::default()).unwrap().warnings();
-    assert!(
-        warnings.contains(&Warning::FewSizes(3)) && warnings.contains(&Warning::FewSeeds(2)),
-        "{warnings:?}"
-    );
-    assert!(
-        warnings.iter().any(|w| matches!(w, Warning::NotMonotone { n, .. } if *n == 60.0)),
-        "{warnings:?}"
-    );
+    assert!(warnings.contains(&Warning::FewSizes(3)) && warnings.contains(&Warning::FewSeeds(2)), "{warnings:?}");
+    assert!(warnings.iter().any(|w| matches!(w, Warning::NotMonotone { n, .. } if *n == 60.0)), "{warnings:?}");
 }
 
 #[test]
@@ -204,20 +168,13 @@ fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() 
         let field = |i: usize| row[i].parse::<f64>().unwrap();
         let curve = curves.entry(row[0].to_owned()).or_default();
         if &row[5] == "fit" {
-            curve.0.extend((0..5).map(|seed| Observation {
-                n: field(4),
-                score: field(7 + seed),
-                seed: Some(seed as u64),
-            }));
+            curve.0.extend((0..5).map(|seed| Observation { n: field(4), score: field(7 + seed), seed: Some(seed as u64) }));
         }
         if &row[6] == "1" {
             (curve.1, curve.2) = (field(4), field(12));
         }
     }
-    let options = Options {
-        direction: Direction::Decreasing,
-        ..Options::default()
-    };
+    let options = Options { direction: Direction::Decreasing, ..Options::default() };
     let curves: Vec<_> = curves.into_values().step_by(4).collect();
     let outcomes: Vec<(f64, f64, bool)> = curves
         .par_iter()
@@ -225,11 +182,7 @@ fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() 
             let curve = Curve::fit(seen, &options).unwrap();
             let forecast = curve.forecast(*n);
             let last = curve.sizes().last().unwrap().mean;
-            (
-                (forecast.median - truth).abs(),
-                (last - truth).abs(),
-                forecast.interval.contains(*truth),
-            )
+            ((forecast.median - truth).abs(), (last - truth).abs(), forecast.interval.contains(*truth))
         })
         .collect();
     let mean_of = |f: fn(&(f64, f64, bool)) -> f64| outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;

@@ -38,36 +38,23 @@ impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::FewSizes(sizes) => write!(f, "only {sizes} sizes: the prior shapes the curve; run at least 5 fractions"),
-            Self::FewSeeds(1) => write!(
-                f,
-                "one seed per size: noise is guessed from the curve's roughness; run at least 3 seeds"
-            ),
+            Self::FewSeeds(1) => write!(f, "one seed per size: noise is guessed from the curve's roughness; run at least 3 seeds"),
             Self::FewSeeds(seeds) => write!(f, "{seeds} seeds per size: noise is poorly known; run at least 3"),
-            Self::FarHorizon {
-                factor,
-                tested: Some(tested),
-            } => {
+            Self::FarHorizon { factor, tested: Some(tested) } => {
                 write!(
                     f,
                     "a forecast at {factor:.1} times the largest size, but the backtest only reaches {tested:.1} times: read it as a guess"
                 )
             }
             Self::FarHorizon { factor, tested: None } => {
-                write!(
-                    f,
-                    "a forecast at {factor:.1} times the largest size without any backtest: read it as a guess"
-                )
+                write!(f, "a forecast at {factor:.1} times the largest size without any backtest: read it as a guess")
             }
             Self::NotMonotone { n, z } => {
-                write!(
-                    f,
-                    "the score falls at n = {n} by {z:.1} standard errors: check the training budget at that size, or add seeds"
-                )
+                write!(f, "the score falls at n = {n} by {z:.1} standard errors: check the training budget at that size, or add seeds")
             }
-            Self::Misfit { n, z } => write!(
-                f,
-                "no family follows the score at n = {n} ({z:.1} standard errors off): the interval leans on the discrepancy term"
-            ),
+            Self::Misfit { n, z } => {
+                write!(f, "no family follows the score at n = {n} ({z:.1} standard errors off): the interval leans on the discrepancy term")
+            }
             Self::NotConverged(family) => write!(f, "the {family} fit did not converge: its parameters are the best point seen"),
         }
     }

@@ -89,18 +89,10 @@ pub fn read(path: &Path, outside: Outside) -> Result<Dataset, Error> {
     let bytes = fsio::read(path)?;
     let file: File = serde_json::from_slice(&bytes).map_err(|e| json_error(path, &bytes, &e))?;
     let Some(database) = file.database else {
-        return Err(Error::Whole {
-            path: path.to_owned(),
-            key: "database",
-            problem: "is missing; it maps each video to its annotations",
-        });
+        return Err(Error::Whole { path: path.to_owned(), key: "database", problem: "is missing; it maps each video to its annotations" });
     };
     if database.0.is_empty() {
-        return Err(Error::Whole {
-            path: path.to_owned(),
-            key: "database",
-            problem: "is empty; it needs at least one video",
-        });
+        return Err(Error::Whole { path: path.to_owned(), key: "database", problem: "is empty; it needs at least one video" });
     }
     let classes = match file.classes {
         Some(classes) => classes,
@@ -108,11 +100,7 @@ pub fn read(path: &Path, outside: Outside) -> Result<Dataset, Error> {
     };
     let index: BTreeMap<&str, usize> = classes.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
     if index.len() != classes.len() {
-        return Err(Error::Whole {
-            path: path.to_owned(),
-            key: "classes",
-            problem: "names a class twice; name each once",
-        });
+        return Err(Error::Whole { path: path.to_owned(), key: "classes", problem: "names a class twice; name each once" });
     }
     let mut repairs = Repairs::default();
     let mut videos = BTreeMap::new();
@@ -124,20 +112,12 @@ pub fn read(path: &Path, outside: Outside) -> Result<Dataset, Error> {
         }
     }
     let digest = Digest::of_json(&(&classes, &videos));
-    Ok(Dataset {
-        classes,
-        videos,
-        digest,
-        notes: repairs.notes(),
-    })
+    Ok(Dataset { classes, videos, digest, notes: repairs.notes() })
 }
 
 fn sorted_labels(database: &Database) -> Vec<String> {
     let annotations = database.0.iter().flat_map(|(_, video)| &video.annotations);
-    let labels: BTreeSet<&String> = annotations
-        .filter_map(|a| a.label.as_ref())
-        .filter(|label| *label != AMBIGUOUS)
-        .collect();
+    let labels: BTreeSet<&String> = annotations.filter_map(|a| a.label.as_ref()).filter(|label| *label != AMBIGUOUS).collect();
     labels.into_iter().cloned().collect()
 }
 
@@ -198,12 +178,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn wrong(&self, key: impl Into<String>, problem: String) -> Error {
-        Error::Value {
-            path: self.path.to_owned(),
-            video: self.video.to_owned(),
-            key: key.into(),
-            problem,
-        }
+        Error::Value { path: self.path.to_owned(), video: self.video.to_owned(), key: key.into(), problem }
     }
 
     fn missing(&self, key: impl Into<String>) -> Error {
@@ -211,11 +186,7 @@ impl Place<'_> {
     }
 
     fn positive(&self, key: &str, value: f64) -> Result<f64, Error> {
-        if value > 0.0 && value.is_finite() {
-            Ok(value)
-        } else {
-            Err(self.wrong(key, format!("{value} must be a positive number")))
-        }
+        if value > 0.0 && value.is_finite() { Ok(value) } else { Err(self.wrong(key, format!("{value} must be a positive number"))) }
     }
 
     fn video(&self, raw: &RawVideo, index: &BTreeMap<&str, usize>, outside: Outside, repairs: &mut Repairs) -> Result<Video, Error> {
@@ -255,26 +226,17 @@ impl Place<'_> {
         let label = raw.label.as_deref().ok_or_else(|| self.missing(key("label")))?;
         let segment = raw.segment.as_deref().ok_or_else(|| self.missing(key("segment")))?;
         let &[start, end] = segment else {
-            return Err(self.wrong(
-                key("segment"),
-                format!("has {} numbers; write [start, end] in seconds", segment.len()),
-            ));
+            return Err(self.wrong(key("segment"), format!("has {} numbers; write [start, end] in seconds", segment.len())));
         };
         if label == AMBIGUOUS {
             repairs.ambiguous += 1;
             return Ok(None);
         }
         let Some(&label) = index.get(label) else {
-            return Err(self.wrong(
-                key("label"),
-                format!("{label:?} is not in `classes`; correct the label or add the class"),
-            ));
+            return Err(self.wrong(key("label"), format!("{label:?} is not in `classes`; correct the label or add the class")));
         };
         if end < start {
-            return Err(self.wrong(
-                key("segment"),
-                format!("[{start}, {end}] ends before it starts; swap or correct the two"),
-            ));
+            return Err(self.wrong(key("segment"), format!("[{start}, {end}] ends before it starts; swap or correct the two")));
         }
         if end == start {
             repairs.no_length += 1;
@@ -297,10 +259,7 @@ impl Place<'_> {
                 }
             };
         }
-        let clipped = Segment {
-            start: start.max(0.0),
-            end: end.min(duration),
-        };
+        let clipped = Segment { start: start.max(0.0), end: end.min(duration) };
         if clipped != (Segment { start, end }) {
             repairs.clipped += 1;
         }
@@ -324,10 +283,7 @@ impl Repairs {
         let mut notes = Vec::new();
         let mut note = |count: usize, what: &str| {
             if count > 0 {
-                notes.push(format!(
-                    "annotations: {count} {} {what}",
-                    if count == 1 { "instance" } else { "instances" }
-                ));
+                notes.push(format!("annotations: {count} {} {what}", if count == 1 { "instance" } else { "instances" }));
             }
         };
         note(self.ambiguous, "labelled \"Ambiguous\" left out");
@@ -335,10 +291,7 @@ impl Repairs {
         note(self.no_length, "left out for having no length");
         note(self.clipped, "clipped to the video");
         let videos: Vec<&str> = self.outside.iter().map(String::as_str).collect();
-        note(
-            self.outside_count,
-            &format!("left out for lying outside the video ({})", videos.join(", ")),
-        );
+        note(self.outside_count, &format!("left out for lying outside the video ({})", videos.join(", ")));
         notes
     }
 }
@@ -358,12 +311,7 @@ fn json_error(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Error {
         let text = error.to_string();
         text.split(" at line ").next().unwrap_or(&text).to_owned()
     };
-    Error::Json {
-        path: path.to_owned(),
-        line,
-        column,
-        problem,
-    }
+    Error::Json { path: path.to_owned(), line, column, problem }
 }
 
 #[cfg(test)]
@@ -400,10 +348,7 @@ mod tests {
         assert_eq!(count("data/sbhar/annotations.json", Outside::Refuse), (61, 12, 1214));
         assert_eq!(count("data/salads50/annotations.json", Outside::Refuse), (50, 17, 898));
         assert_eq!(count("data/ucf24/annotations.json", Outside::Refuse), (77, 1, 78));
-        assert_eq!(
-            count("data/activitynet13/annotations.json", Outside::Refuse),
-            (19_228, 200, 22_152 - 12 - 45)
-        );
+        assert_eq!(count("data/activitynet13/annotations.json", Outside::Refuse), (19_228, 200, 22_152 - 12 - 45));
         assert_eq!(count("data/thumos14/annotations.json", Outside::Drop), (412, 20, 6365 - 30));
     }
 
@@ -415,13 +360,7 @@ mod tests {
         for (id, video) in &a.videos {
             assert_eq!(video.instances, b.videos[id].instances, "{id}");
         }
-        assert!(
-            a.notes
-                .iter()
-                .any(|n| n.contains("30 instances") && n.contains("video_test_0000270")),
-            "{:?}",
-            a.notes
-        );
+        assert!(a.notes.iter().any(|n| n.contains("30 instances") && n.contains("video_test_0000270")), "{:?}", a.notes);
     }
 
     #[test]
@@ -438,13 +377,7 @@ mod tests {
             r#"{"segment":[9,10.4],"label":"x"},{"segment":[9,10.4],"label":"x"},{"segment":[1,1],"label":"x"},{"segment":[1,2],"label":"Ambiguous"}"#,
         )
         .unwrap();
-        assert_eq!(
-            dataset.videos["a"].instances,
-            [Instance {
-                segment: Segment { start: 9.0, end: 10.0 },
-                label: 0
-            }]
-        );
+        assert_eq!(dataset.videos["a"].instances, [Instance { segment: Segment { start: 9.0, end: 10.0 }, label: 0 }]);
         assert_eq!(dataset.classes, ["x"]);
         assert_eq!(dataset.notes.len(), 4, "{:?}", dataset.notes);
     }

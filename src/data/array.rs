@@ -76,9 +76,7 @@ pub(super) fn open(path: &Path, kind: Kind) -> Result<File, Error> {
 fn npy(map: Mmap) -> Result<File, Error> {
     let mut cursor = Cursor::new(&map[..]);
     let header = NpyHeader::from_reader(&mut cursor).map_err(|e| {
-        Error::Malformed(format!(
-            "not a readable .npy file ({e}); it may be truncated or of another form (`dataset.features.kind`)"
-        ))
+        Error::Malformed(format!("not a readable .npy file ({e}); it may be truncated or of another form (`dataset.features.kind`)"))
     })?;
     let offset = cursor.position() as usize;
     let number = match header.dtype() {
@@ -98,13 +96,7 @@ fn npy(map: Mmap) -> Result<File, Error> {
     };
     let row_major = header.order() == Order::C;
     let shape = header.shape().iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
-    whole(File {
-        map,
-        offset,
-        number,
-        row_major,
-        shape,
-    })
+    whole(File { map, offset, number, row_major, shape })
 }
 
 fn safetensors(map: Mmap) -> Result<File, Error> {
@@ -120,9 +112,7 @@ fn safetensors(map: Mmap) -> Result<File, Error> {
     let Some(view) = view else {
         let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name).collect();
         names.sort_unstable();
-        return Err(Error::Malformed(format!(
-            "tensors {names:?}; store a single one or name it \"features\""
-        )));
+        return Err(Error::Malformed(format!("tensors {names:?}; store a single one or name it \"features\"")));
     };
     let number = match view.dtype() {
         Dtype::F16 => Number::F16,
@@ -133,13 +123,7 @@ fn safetensors(map: Mmap) -> Result<File, Error> {
     };
     let offset = view.data().as_ptr() as usize - map.as_ptr() as usize;
     let shape = view.shape().to_vec();
-    whole(File {
-        map,
-        offset,
-        number,
-        row_major: true,
-        shape,
-    })
+    whole(File { map, offset, number, row_major: true, shape })
 }
 
 /// The file if all data its header promises are there.
@@ -162,12 +146,7 @@ impl File {
         let (rows, columns) = (self.shape[0], self.shape[1]);
         let (time, channels) = if time_first { (rows, columns) } else { (columns, rows) };
         let time_major = time_first == self.row_major;
-        Matrix {
-            file: self,
-            time,
-            channels,
-            time_major,
-        }
+        Matrix { file: self, time, channels, time_major }
     }
 }
 
@@ -182,11 +161,7 @@ impl Matrix {
             Number::F32 => words(bytes, f32::from_le_bytes),
             Number::F64 => words(bytes, |w| f64::from_le_bytes(w) as f32),
         };
-        if self.time_major {
-            values
-        } else {
-            transposed(&values, self.channels, self.time)
-        }
+        if self.time_major { values } else { transposed(&values, self.channels, self.time) }
     }
 }
 

@@ -197,29 +197,15 @@ impl FeatureSource {
                     "video {id:?} has no `fps`, so `dataset.features.stride` means no time; add `fps` to the annotations or give `rate` instead of `stride`"
                 )));
             };
-            videos.insert(
-                id.clone(),
-                Timing {
-                    period: stride / frequency,
-                    duration: video.duration,
-                },
-            );
+            videos.insert(id.clone(), Timing { period: stride / frequency, duration: video.duration });
         }
-        Ok(Self(Arc::new(Origin::Files(Files {
-            config: config.clone(),
-            videos,
-        }))))
+        Ok(Self(Arc::new(Origin::Files(Files { config: config.clone(), videos }))))
     }
 
     /// Features held in memory, all with the same `period` (seconds between snippets). `digest` stands for what they
     /// were made from.
     pub fn in_memory(channels: usize, period: f64, videos: BTreeMap<String, Features>, digest: Digest) -> Self {
-        Self(Arc::new(Origin::Memory(Memory {
-            channels,
-            period,
-            videos,
-            digest,
-        })))
+        Self(Arc::new(Origin::Memory(Memory { channels, period, videos, digest })))
     }
 
     /// Values per snippet.
@@ -237,13 +223,7 @@ impl FeatureSource {
     /// `video` is not in the data set that the source was opened for.
     pub fn period(&self, video: &str) -> f64 {
         match &*self.0 {
-            Origin::Files(files) => {
-                files
-                    .videos
-                    .get(video)
-                    .expect("features are asked for videos of their data set")
-                    .period
-            }
+            Origin::Files(files) => files.videos.get(video).expect("features are asked for videos of their data set").period,
             Origin::Memory(memory) => memory.period,
         }
     }
@@ -320,22 +300,13 @@ impl Files {
         let file = array::open(&path, self.config.kind).map_err(|error| explain(error, &path, video))?;
         let matrix = self.oriented(file, &path)?;
         if matrix.time == 0 {
-            return Err(Error::Malformed {
-                path,
-                problem: format!("no snippets for video {video:?}; extract this file again"),
-            });
+            return Err(Error::Malformed { path, problem: format!("no snippets for video {video:?}; extract this file again") });
         }
         let covered = matrix.time as f64 * timing.period;
         // Extractors lose up to a receptive field at the end; more than that is a short file or a wrong time base.
         let tolerated = (0.1 * timing.duration).max(2.0 + 2.0 * timing.period);
         if timing.duration - covered > tolerated {
-            return Err(Error::Short {
-                path,
-                video: video.to_owned(),
-                time: matrix.time,
-                covered,
-                duration: timing.duration,
-            });
+            return Err(Error::Short { path, video: video.to_owned(), time: matrix.time, covered, duration: timing.duration });
         }
         Ok(matrix)
     }
@@ -343,14 +314,7 @@ impl Files {
     fn oriented(&self, file: array::File, path: &Path) -> Result<Matrix, Error> {
         let expected = self.config.dim;
         let shape = file.shape.clone();
-        let wrong = |hint| {
-            Err(Error::Dimension {
-                path: path.to_owned(),
-                expected,
-                shape: shape.clone(),
-                hint,
-            })
-        };
+        let wrong = |hint| Err(Error::Dimension { path: path.to_owned(), expected, shape: shape.clone(), hint });
         let &[rows, columns] = shape.as_slice() else {
             return wrong("; store one two-dimensional array per video");
         };
@@ -376,13 +340,7 @@ impl Files {
         if data.iter().fold(false, |bad, value| bad | !value.is_finite()) {
             let at = data.iter().position(|value| !value.is_finite()).expect("the fold saw one");
             let (snippet, channel) = (at / channels, at % channels);
-            return Err(Error::NotFinite {
-                path: self.path(video),
-                video: video.to_owned(),
-                snippet,
-                channel,
-                value: data[at],
-            });
+            return Err(Error::NotFinite { path: self.path(video), video: video.to_owned(), snippet, channel, value: data[at] });
         }
         Ok(Features { time, channels, data })
     }
@@ -396,15 +354,11 @@ impl Files {
 
 fn explain(error: array::Error, path: &Path, video: &str) -> Error {
     match error {
-        array::Error::File(e) if e.source.kind() == std::io::ErrorKind::NotFound => Error::Missing {
-            path: path.to_owned(),
-            video: video.to_owned(),
-        },
+        array::Error::File(e) if e.source.kind() == std::io::ErrorKind::NotFound => {
+            Error::Missing { path: path.to_owned(), video: video.to_owned() }
+        }
         array::Error::File(e) => Error::File(e),
-        array::Error::Malformed(problem) => Error::Malformed {
-            path: path.to_owned(),
-            problem,
-        },
+        array::Error::Malformed(problem) => Error::Malformed { path: path.to_owned(), problem },
     }
 }
 
@@ -466,20 +420,9 @@ mod tests {
                 layout: Layout::TimeChannels,
                 prefix: "v_".into(),
             };
-            let video = Video {
-                subset: "t".into(),
-                duration: 1.5,
-                fps: Some(20.0),
-                frames: None,
-                instances: Vec::new(),
-            };
+            let video = Video { subset: "t".into(), duration: 1.5, fps: Some(20.0), frames: None, instances: Vec::new() };
             let digest = Digest::of_bytes(b"");
-            let dataset = Dataset {
-                classes: Vec::new(),
-                videos: [("a".to_owned(), video)].into(),
-                digest,
-                notes: Vec::new(),
-            };
+            let dataset = Dataset { classes: Vec::new(), videos: [("a".to_owned(), video)].into(), digest, notes: Vec::new() };
             Self { folder, config, dataset }
         }
 
@@ -513,11 +456,7 @@ mod tests {
             assert_eq!(Bench::npy(npy(form, false, "(3, 2)", &VALUES)).load(), VALUES, "{form}");
         }
         for (dtype, form) in [(Dtype::F16, "<f2"), (Dtype::BF16, "bf16"), (Dtype::F32, "<f4"), (Dtype::F64, "<f8")] {
-            assert_eq!(
-                Bench::new(Kind::Safetensors, &tensors(&[("x", dtype, form)])).load(),
-                VALUES,
-                "{form}"
-            );
+            assert_eq!(Bench::new(Kind::Safetensors, &tensors(&[("x", dtype, form)])).load(), VALUES, "{form}");
         }
     }
 
@@ -545,17 +484,8 @@ mod tests {
             text.contains("v_a.npy") && text.contains("expected 2") && text.contains("[2, 3]") && text.contains("channels-time"),
             "{text}"
         );
-        assert!(
-            Bench::npy(npy("<f4", false, "(3, 2)", &VALUES))
-                .channels_first()
-                .refusal()
-                .contains("time-channels")
-        );
-        assert!(
-            Bench::npy(npy("<f4", false, "(1, 6)", &VALUES))
-                .refusal()
-                .contains("`dataset.features.dim`")
-        );
+        assert!(Bench::npy(npy("<f4", false, "(3, 2)", &VALUES)).channels_first().refusal().contains("time-channels"));
+        assert!(Bench::npy(npy("<f4", false, "(1, 6)", &VALUES)).refusal().contains("`dataset.features.dim`"));
         assert!(Bench::npy(npy("<f4", false, "(6,)", &VALUES)).refusal().contains("two-dimensional"));
     }
 
@@ -563,10 +493,7 @@ mod tests {
     fn unusable_files_are_refused_by_name() {
         let whole = npy("<f4", false, "(3, 2)", &VALUES);
         for (content, part) in [
-            (
-                whole[..whole.len() - 1].to_vec(),
-                "truncated: the header promises shape [3, 2], 24 bytes, but 23 follow",
-            ),
+            (whole[..whole.len() - 1].to_vec(), "truncated: the header promises shape [3, 2], 24 bytes, but 23 follow"),
             (whole[..40].to_vec(), "not a readable .npy file"),
             (Vec::new(), "not a readable .npy file"),
             (npy(">f4", false, "(3, 2)", &VALUES), "store little-endian"),
@@ -586,10 +513,7 @@ mod tests {
         let bench = Bench::npy(npy("<f4", false, "(3, 2)", &VALUES));
         std::fs::remove_file(bench.folder.path().join("v_a.npy")).unwrap();
         let text = bench.open().check(&["a".to_owned()]).unwrap_err().to_string();
-        assert!(
-            text.contains("v_a.npy does not exist") && text.contains("`dataset.features.path`"),
-            "{text}"
-        );
+        assert!(text.contains("v_a.npy does not exist") && text.contains("`dataset.features.path`"), "{text}");
     }
 
     #[test]
@@ -604,11 +528,7 @@ mod tests {
     fn features_that_end_long_before_the_video_are_refused() {
         let mut bench = Bench::npy(npy("<f4", false, "(3, 2)", &VALUES));
         bench.dataset.videos.get_mut("a").unwrap().duration = 20.0;
-        assert!(
-            bench.refusal().contains("3 snippets cover 1.5 s of the 20.0 s"),
-            "{}",
-            bench.refusal()
-        );
+        assert!(bench.refusal().contains("3 snippets cover 1.5 s of the 20.0 s"), "{}", bench.refusal());
     }
 
     #[test]
@@ -619,12 +539,7 @@ mod tests {
         assert_eq!(bench.open().period("a"), 0.25);
         (bench.config.stride, bench.config.rate) = (Some(10.0), None);
         bench.dataset.videos.get_mut("a").unwrap().fps = None;
-        assert!(
-            FeatureSource::open(&bench.config, &bench.dataset)
-                .unwrap_err()
-                .to_string()
-                .contains("give `rate`")
-        );
+        assert!(FeatureSource::open(&bench.config, &bench.dataset).unwrap_err().to_string().contains("give `rate`"));
     }
 
     #[test]

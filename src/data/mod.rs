@@ -23,11 +23,7 @@ pub(crate) mod testing {
     pub fn shared(name: &str) -> PathBuf {
         let root = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(root).join(name);
-        assert!(
-            path.exists(),
-            "{} is missing: set ETALON_SHARED to the shared test data",
-            path.display()
-        );
+        assert!(path.exists(), "{} is missing: set ETALON_SHARED to the shared test data", path.display());
         path
     }
 }

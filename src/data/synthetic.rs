@@ -89,11 +89,7 @@ impl SyntheticConfig {
             "snippets",
             "must be [shortest, longest], 64 to 100000, ascending",
         )?;
-        ask(
-            self.rate > 0.0 && self.rate.is_finite(),
-            "rate",
-            "must be a positive number of snippets per second",
-        )?;
+        ask(self.rate > 0.0 && self.rate.is_finite(), "rate", "must be a positive number of snippets per second")?;
         ask(amount(self.noise), "noise", "must not be negative")?;
         ask(amount(self.subject), "subject", "must not be negative")?;
         ask(amount(self.blur), "blur", "must not be negative")?;
@@ -115,15 +111,7 @@ pub fn generate(config: &SyntheticConfig) -> (Dataset, FeatureSource) {
     let digest = Digest::of_json(&(&classes, &videos));
     // The settings stand for the features: their last bits may differ between mathematics libraries.
     let source = FeatureSource::in_memory(config.channels, 1.0 / config.rate, features, Digest::of_json(&(RECIPE, config)));
-    (
-        Dataset {
-            classes,
-            videos,
-            digest,
-            notes: Vec::new(),
-        },
-        source,
-    )
+    (Dataset { classes, videos, digest, notes: Vec::new() }, source)
 }
 
 type Latent = [f64; LATENT];
@@ -203,11 +191,7 @@ impl<'a> World<'a> {
         let patterns = patterns.collect();
         let scale = 1.0 / (LATENT as f64).sqrt();
         let projection = (0..config.channels).map(|_| latent(&mut stream, 2.0 * scale)).collect();
-        Self {
-            config,
-            patterns,
-            projection,
-        }
+        Self { config, patterns, projection }
     }
 
     fn video(&self, number: usize) -> (String, Video, Features) {
@@ -222,20 +206,11 @@ impl<'a> World<'a> {
             self.perform(event, &subject, &mut track, &mut stream);
         }
         let features = self.observe(&track, &subject, &mut stream);
-        let instances = events
-            .iter()
-            .filter(|event| event.kind == Kind::Instance)
-            .map(|event| self.annotate(event, time, &mut stream))
-            .collect();
+        let instances =
+            events.iter().filter(|event| event.kind == Kind::Instance).map(|event| self.annotate(event, time, &mut stream)).collect();
         let subset = if number % 5 == 4 { "validation" } else { "training" };
         let duration = time as f64 / config.rate;
-        let video = Video {
-            subset: subset.into(),
-            duration,
-            fps: Some(config.rate),
-            frames: Some(time as u64),
-            instances,
-        };
+        let video = Video { subset: subset.into(), duration, fps: Some(config.rate), frames: Some(time as u64), instances };
         (format!("synthetic_{number:04}"), video, features)
     }
 
@@ -277,20 +252,10 @@ impl<'a> World<'a> {
             }
             if !fits {
                 let length = LENGTHS.0 * 2.0;
-                events.push(Event {
-                    start: time as f64 - 1.0 - length,
-                    length,
-                    class,
-                    kind: Kind::Instance,
-                });
+                events.push(Event { start: time as f64 - 1.0 - length, length, class, kind: Kind::Instance });
                 return events;
             }
-            events.push(Event {
-                start: cursor,
-                length,
-                class,
-                kind,
-            });
+            events.push(Event { start: cursor, length, class, kind });
             cursor = if stream.uniform() < self.config.overlap {
                 cursor + length * stream.between(0.5, 0.9)
             } else {
@@ -344,11 +309,7 @@ impl<'a> World<'a> {
                 data.push((signal + subject.offset[channel] + noise) as f32);
             }
         }
-        Features {
-            time: track.len(),
-            channels,
-            data,
-        }
+        Features { time: track.len(), channels, data }
     }
 
     /// The instance as an annotator marks it: a little off, in hundredths of a second.
@@ -360,10 +321,7 @@ impl<'a> World<'a> {
         };
         let start = mark(event.start, stream);
         let end = mark(event.start + event.length, stream);
-        Instance {
-            segment: Segment { start, end },
-            label: event.class,
-        }
+        Instance { segment: Segment { start, end }, label: event.class }
     }
 }
 
@@ -396,10 +354,7 @@ mod tests {
     fn the_default_corpus_has_what_the_demo_needs() {
         let (dataset, features) = generate(&SyntheticConfig::default());
         let all: Vec<String> = dataset.videos.keys().cloned().collect();
-        assert_eq!(
-            (all.len(), dataset.in_subsets(&["training".into()]).len(), features.channels()),
-            (120, 96, 24)
-        );
+        assert_eq!((all.len(), dataset.in_subsets(&["training".into()]).len(), features.channels()), (120, 96, 24));
         let mut per_class = vec![0usize; dataset.classes.len()];
         let mut overlapping = 0;
         for (id, video) in &dataset.videos {
@@ -409,31 +364,18 @@ mod tests {
                 assert!(0.0 <= start && start + 0.3 < end && end <= video.duration, "{id}: {instance:?}");
                 per_class[instance.label] += 1;
             }
-            overlapping += video
-                .instances
-                .windows(2)
-                .filter(|pair| pair[1].segment.start < pair[0].segment.end)
-                .count();
+            overlapping += video.instances.windows(2).filter(|pair| pair[1].segment.start < pair[0].segment.end).count();
             let loaded = features.load(id).unwrap();
             assert_eq!(loaded.time as f64 * features.period(id), video.duration);
             assert!(loaded.data.iter().all(|v| v.is_finite()));
         }
-        assert!(
-            per_class.iter().all(|&n| n >= 20) && per_class[0] > 2 * per_class[5],
-            "{per_class:?}"
-        );
+        assert!(per_class.iter().all(|&n| n >= 20) && per_class[0] > 2 * per_class[5], "{per_class:?}");
         assert!(overlapping > 20, "{overlapping}");
     }
 
     #[test]
     fn the_seed_decides_everything() {
-        let small = |seed| {
-            generate(&SyntheticConfig {
-                seed,
-                videos: 4,
-                ..SyntheticConfig::default()
-            })
-        };
+        let small = |seed| generate(&SyntheticConfig { seed, videos: 4, ..SyntheticConfig::default() });
         let ((a, features_a), (b, features_b), (c, features_c)) = (small(1), small(1), small(2));
         assert_eq!(a, b);
         assert_ne!(a.digest, c.digest);

@@ -33,7 +33,7 @@ pub fn instances_in_window(instances: &[CellInstance], start: usize, length: usi
     let (low, high) = (start as f64, (start + length) as f64);
     let cut = |i: &CellInstance| {
         let (s, e) = (i.start.max(low), i.end.min(high));
-        (e - s > keep_share * (i.end - i.start) && e > s).then(|| CellInstance { start: s - low, end: e - low, label: i.label })
+        (e - s > keep_share * (i.end - i.start) && e > s).then_some(CellInstance { start: s - low, end: e - low, label: i.label })
     };
     instances.iter().filter_map(cut).collect()
 }

@@ -97,7 +97,9 @@ fn read_video_scores(scores: &VideoScores, classes: &[String]) -> Result<BTreeMa
     let mut by_video = BTreeMap::new();
     for (video, given) in table {
         if let Some(unknown) = given.keys().find(|c| !classes.contains(c)) {
-            return Err(Error::Model(format!("video-level scores {path}: video {video:?} has the unknown class {unknown:?}; use the names of the annotations")));
+            return Err(Error::Model(format!(
+                "video-level scores {path}: video {video:?} has the unknown class {unknown:?}; use the names of the annotations"
+            )));
         }
         by_video.insert(video, classes.iter().map(|c| given.get(c).copied().unwrap_or(0.0)).collect());
     }

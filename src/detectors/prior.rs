@@ -42,9 +42,7 @@ struct Guess {
 impl Prior {
     /// The baseline with these settings.
     pub fn new(config: &PriorConfig) -> Self {
-        Self {
-            per_video: config.per_video,
-        }
+        Self { per_video: config.per_video }
     }
 }
 
@@ -60,11 +58,7 @@ impl Table {
             tried.dedup();
             for length in tried {
                 let near = lengths.iter().filter(|&&l| l <= length * NEAR && l * NEAR >= length).count() as f64;
-                guesses.push(Guess {
-                    label,
-                    length,
-                    score: near / total,
-                });
+                guesses.push(Guess { label, length, score: near / total });
             }
         }
         guesses.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.label.cmp(&b.label)));
@@ -80,14 +74,7 @@ impl Table {
             let (label, score) = (guess.label, guess.score);
             (0..=steps as usize).map(move |i| {
                 let start = if steps > 0.0 { (duration - length) * i as f64 / steps } else { 0.0 };
-                Detection {
-                    segment: Segment {
-                        start,
-                        end: start + length,
-                    },
-                    label,
-                    score,
-                }
+                Detection { segment: Segment { start, end: start + length }, label, score }
             })
         };
         self.guesses.iter().flat_map(positions).take(limit).collect()
@@ -105,35 +92,16 @@ impl Detector for Prior {
         let table = Table::learn(lengths);
         let artifact: PathBuf = job.dir.join("prior.json");
         fsio::replace(&artifact, &serde_json::to_vec_pretty(&table).expect("a table serialises"))?;
-        observer.observe(&Event::Progress {
-            done: 1,
-            total: 1,
-            loss: None,
-        });
-        Ok(Trained {
-            artifact,
-            epochs: 1.0,
-            ..Trained::default()
-        })
+        observer.observe(&Event::Progress { done: 1, total: 1, loss: None });
+        Ok(Trained { artifact, epochs: 1.0, ..Trained::default() })
     }
 
     fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detections, Error> {
         let bytes = fsio::read(&trained.artifact)?;
-        let table: Table = serde_json::from_slice(&bytes).map_err(|e| {
-            Error::Model(format!(
-                "{} is no table of the prior ({e}); train this cell again",
-                trained.artifact.display()
-            ))
-        })?;
-        let detections = videos
-            .iter()
-            .map(|id| (id.clone(), table.tile(job.dataset.videos[id].duration, self.per_video)))
-            .collect();
-        observer.observe(&Event::Progress {
-            done: videos.len() as u64,
-            total: videos.len() as u64,
-            loss: None,
-        });
+        let table: Table = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Model(format!("{} is no table of the prior ({e}); train this cell again", trained.artifact.display())))?;
+        let detections = videos.iter().map(|id| (id.clone(), table.tile(job.dataset.videos[id].duration, self.per_video))).collect();
+        observer.observe(&Event::Progress { done: videos.len() as u64, total: videos.len() as u64, loss: None });
         Ok(detections)
     }
 }
@@ -147,14 +115,7 @@ mod tests {
     #[test]
     fn the_frequent_class_at_its_usual_length_scores_highest() {
         let table = Table::learn(vec![vec![2.0, 2.0, 2.0, 9.0], vec![], vec![5.0]]);
-        assert_eq!(
-            table.guesses[0],
-            Guess {
-                label: 0,
-                length: 2.0,
-                score: 0.6
-            }
-        );
+        assert_eq!(table.guesses[0], Guess { label: 0, length: 2.0, score: 0.6 });
         let mut labels: Vec<usize> = table.guesses.iter().map(|g| g.label).collect();
         labels.dedup();
         assert_eq!(labels.len(), 2, "{table:?}");
@@ -162,13 +123,7 @@ mod tests {
 
     #[test]
     fn a_video_is_covered_from_end_to_end() {
-        let table = Table {
-            guesses: vec![Guess {
-                label: 0,
-                length: 4.0,
-                score: 1.0,
-            }],
-        };
+        let table = Table { guesses: vec![Guess { label: 0, length: 4.0, score: 1.0 }] };
         let tiles = table.tile(10.0, 100);
         let spans: Vec<[f64; 2]> = tiles.iter().map(|d| d.segment.into()).collect();
         assert_eq!(spans, [[0.0, 4.0], [2.0, 6.0], [4.0, 8.0], [6.0, 10.0]]);
@@ -178,10 +133,7 @@ mod tests {
 
     #[test]
     fn it_learns_from_the_sample_alone_and_repeats() {
-        let (dataset, features) = generate(&SyntheticConfig {
-            videos: 10,
-            ..SyntheticConfig::default()
-        });
+        let (dataset, features) = generate(&SyntheticConfig { videos: 10, ..SyntheticConfig::default() });
         let dir = tempfile::tempdir().unwrap();
         let ids: Vec<String> = dataset.videos.keys().cloned().collect();
         let (train, test) = ids.split_at(6);
@@ -203,11 +155,7 @@ mod tests {
         };
         let found = detect(&dataset);
         assert_eq!(found.keys().cloned().collect::<Vec<_>>(), test);
-        assert!(
-            found
-                .values()
-                .all(|d| d.len() == 50 && d.iter().all(|d| d.score > 0.0 && d.segment.length() > 0.0))
-        );
+        assert!(found.values().all(|d| d.len() == 50 && d.iter().all(|d| d.score > 0.0 && d.segment.length() > 0.0)));
         let mut blind = dataset.clone();
         for id in test {
             blind.videos.get_mut(id).unwrap().instances.clear();

@@ -94,10 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn segment((start, length): (u8, u8)) -> Segment {
-        Segment {
-            start: start.into(),
-            end: f64::from(start) + f64::from(length),
-        }
+        Segment { start: start.into(), end: f64::from(start) + f64::from(length) }
     }
 
     fn class(instances: &[(usize, u8, u8)], candidates: &[(usize, u8, u8, f64)]) -> Class {
@@ -107,11 +104,7 @@ mod tests {
         }
         let placed = candidates.iter();
         class.candidates = placed
-            .map(|&(video, start, length, score)| Candidate {
-                video: Some(video),
-                segment: segment((start, length)),
-                score,
-            })
+            .map(|&(video, start, length, score)| Candidate { video: Some(video), segment: segment((start, length)), score })
             .collect();
         class
     }

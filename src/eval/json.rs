@@ -29,9 +29,7 @@ pub struct DetectionFile {
 impl DetectionFile {
     /// Video and detection, row by row.
     pub fn rows(&self) -> impl Iterator<Item = (&str, Detection)> {
-        self.rows
-            .iter()
-            .map(|(video, detection)| (self.videos[*video].as_str(), *detection))
+        self.rows.iter().map(|(video, detection)| (self.videos[*video].as_str(), *detection))
     }
 
     /// Number of detections.
@@ -61,18 +59,12 @@ impl DetectionFile {
             }
             return Ok(collected.finish(columns.video));
         }
-        let Entries(videos) = if has("results") {
-            from_str::<Wrapped>(text, file, "detections")?.results
-        } else {
-            from_str(text, file, "detections")?
-        };
+        let Entries(videos) =
+            if has("results") { from_str::<Wrapped>(text, file, "detections")?.results } else { from_str(text, file, "detections")? };
         let mut seen = BTreeSet::new();
         for (index, (video, rows)) in videos.iter().enumerate() {
             if !seen.insert(video) {
-                return Err(Error::Repeated {
-                    file: file.to_owned(),
-                    video: video.to_string(),
-                });
+                return Err(Error::Repeated { file: file.to_owned(), video: video.to_string() });
             }
             for row in rows {
                 collected.push(index, &row.label, row.segment, row.score);
@@ -91,11 +83,7 @@ struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     fn new(truth: &'a GroundTruth) -> Self {
-        Self {
-            truth,
-            names: truth.classes.iter().map(String::as_str).zip(0..).collect(),
-            file: DetectionFile::default(),
-        }
+        Self { truth, names: truth.classes.iter().map(String::as_str).zip(0..).collect(), file: DetectionFile::default() }
     }
 
     fn push(&mut self, video: usize, label: &Label, segment: [f64; 2], score: f64) {
@@ -104,14 +92,7 @@ impl<'a> Collector<'a> {
             Label::Number(number) => self.truth.numbers.get(number),
         };
         match class {
-            Some(&label) => self.file.rows.push((
-                video,
-                Detection {
-                    segment: segment.into(),
-                    label,
-                    score,
-                },
-            )),
+            Some(&label) => self.file.rows.push((video, Detection { segment: segment.into(), label, score })),
             None => *self.file.unknown_labels.entry(label.to_string()).or_default() += 1,
         }
     }
@@ -145,25 +126,15 @@ impl GroundTruth {
                 if let Some(number) = annotation.label_id {
                     truth.numbers.insert(number, label);
                 }
-                instances.push(Instance {
-                    segment: annotation.segment.into(),
-                    label,
-                });
+                instances.push(Instance { segment: annotation.segment.into(), label });
             }
             if truth.videos.insert(id.to_string(), instances).is_some() {
-                return Err(Error::Repeated {
-                    file: file.to_owned(),
-                    video: id.to_string(),
-                });
+                return Err(Error::Repeated { file: file.to_owned(), video: id.to_string() });
             }
         }
         if truth.videos.is_empty() {
             let available = subsets.into_iter().map(|subset| format!("{subset:?}")).collect();
-            return Err(Error::UnknownSubset {
-                file: file.to_owned(),
-                wanted: subset.to_owned(),
-                available,
-            });
+            return Err(Error::UnknownSubset { file: file.to_owned(), wanted: subset.to_owned(), available });
         }
         Ok(truth)
     }
@@ -176,12 +147,7 @@ fn from_str<'de, T: Deserialize<'de>>(text: &'de str, file: &Path, wanted: &'sta
             () if !starts_no_number(text, &source) => "",
             () => ": NaN and Infinity are no JSON, leave such rows out",
         };
-        Error::Json {
-            file: file.to_owned(),
-            wanted,
-            hint,
-            source,
-        }
+        Error::Json { file: file.to_owned(), wanted, hint, source }
     })
 }
 
@@ -319,20 +285,10 @@ struct Columns<'a> {
 
 impl Columns<'_> {
     fn check(&self, file: &Path) -> Result<()> {
-        let lengths = [
-            ("t-start", self.start.len()),
-            ("t-end", self.end.len()),
-            ("label", self.label.len()),
-            ("score", self.score.len()),
-        ];
+        let lengths = [("t-start", self.start.len()), ("t-end", self.end.len()), ("label", self.label.len()), ("score", self.score.len())];
         let expected = self.video.len();
         match lengths.into_iter().find(|(_, found)| *found != expected) {
-            Some((column, found)) => Err(Error::Ragged {
-                file: file.to_owned(),
-                column,
-                found,
-                expected,
-            }),
+            Some((column, found)) => Err(Error::Ragged { file: file.to_owned(), column, found, expected }),
             None => Ok(()),
         }
     }

@@ -18,9 +18,7 @@ use super::{Detection, Detections, Error, GroundTruth, Result, Rules, Scores, Th
 /// # Errors
 /// A threshold outside 0..1, a score or boundary that is not finite, or no instance at all.
 pub fn evaluate(truth: &GroundTruth, detections: &Detections, tiou: &[f64], rules: Rules, recall: &[u32]) -> Result<Scores> {
-    let rows = detections
-        .iter()
-        .flat_map(|(video, list)| list.iter().map(move |detection| (video.as_str(), *detection)));
+    let rows = detections.iter().flat_map(|(video, list)| list.iter().map(move |detection| (video.as_str(), *detection)));
     evaluate_rows(truth, rows, tiou, rules, recall)
 }
 
@@ -43,16 +41,9 @@ pub fn evaluate_rows<'a>(
         }
     }
     place(truth, rows, &mut classes)?;
-    let present: Vec<(&String, &Class)> = truth
-        .classes
-        .iter()
-        .zip(&classes)
-        .filter(|(_, class)| !class.instances.is_empty())
-        .collect();
+    let present: Vec<(&String, &Class)> = truth.classes.iter().zip(&classes).filter(|(_, class)| !class.instances.is_empty()).collect();
     if present.is_empty() {
-        return Err(Error::NoInstances {
-            videos: truth.videos.len(),
-        });
+        return Err(Error::NoInstances { videos: truth.videos.len() });
     }
     let per_class: Vec<Vec<f64>> = present.par_iter().map(|(_, class)| class.average_precisions(tiou)).collect();
     let per_class = present.iter().map(|(name, _)| (*name).clone()).zip(per_class).collect();
@@ -71,24 +62,12 @@ fn place<'a>(truth: &GroundTruth, rows: impl IntoIterator<Item = (&'a str, Detec
             _ => index.get(name).copied(),
         };
         last = Some((name, video));
-        let values = [
-            ("score", detection.score),
-            ("segment", detection.segment.start),
-            ("segment", detection.segment.end),
-        ];
+        let values = [("score", detection.score), ("segment", detection.segment.start), ("segment", detection.segment.end)];
         if let Some(&(key, value)) = values.iter().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::NotFinite {
-                video: name.to_owned(),
-                key,
-                value,
-            });
+            return Err(Error::NotFinite { video: name.to_owned(), key, value });
         }
         if let Some(class) = classes.get_mut(detection.label) {
-            class.candidates.push(Candidate {
-                video,
-                segment: detection.segment,
-                score: detection.score,
-            });
+            class.candidates.push(Candidate { video, segment: detection.segment, score: detection.score });
         }
     }
     Ok(())
@@ -96,9 +75,7 @@ fn place<'a>(truth: &GroundTruth, rows: impl IntoIterator<Item = (&'a str, Detec
 
 fn mean_recall(classes: &[(&String, &Class)], k: u32, tiou: &[f64]) -> Vec<f64> {
     let recalls: Vec<Vec<f64>> = classes.par_iter().map(|(_, class)| recall_at(class, k, tiou)).collect();
-    (0..tiou.len())
-        .map(|level| recalls.iter().map(|recall| recall[level]).sum::<f64>() / recalls.len() as f64)
-        .collect()
+    (0..tiou.len()).map(|level| recalls.iter().map(|recall| recall[level]).sum::<f64>() / recalls.len() as f64).collect()
 }
 
 #[cfg(test)]
@@ -107,41 +84,23 @@ mod tests {
     use crate::data::{Instance, Segment};
 
     fn truth() -> GroundTruth {
-        let instance = |label, start| Instance {
-            segment: Segment { start, end: start + 2.0 },
-            label,
-        };
+        let instance = |label, start| Instance { segment: Segment { start, end: start + 2.0 }, label };
         GroundTruth {
             classes: vec!["jump".into(), "fly".into(), "swim".into()],
             numbers: BTreeMap::new(),
-            videos: [
-                ("a".into(), vec![instance(0, 1.0), instance(1, 5.0)]),
-                ("b".into(), vec![instance(0, 9.0)]),
-            ]
-            .into(),
+            videos: [("a".into(), vec![instance(0, 1.0), instance(1, 5.0)]), ("b".into(), vec![instance(0, 9.0)])].into(),
         }
     }
 
     fn detection(label: usize, start: f64, score: f64) -> Detection {
-        Detection {
-            segment: Segment { start, end: start + 2.0 },
-            label,
-            score,
-        }
+        Detection { segment: Segment { start, end: start + 2.0 }, label, score }
     }
 
     #[test]
     fn means_leave_out_classes_without_instances_only() {
-        let found = [(
-            "a".to_owned(),
-            vec![detection(0, 1.0, 0.9), detection(2, 1.0, 0.9), detection(7, 1.0, 0.9)],
-        )]
-        .into();
+        let found = [("a".to_owned(), vec![detection(0, 1.0, 0.9), detection(2, 1.0, 0.9), detection(7, 1.0, 0.9)])].into();
         let scores = evaluate(&truth(), &found, &[0.5], Rules::Activitynet, &[1]).unwrap();
-        assert_eq!(
-            scores.per_class,
-            [("fly".to_owned(), vec![0.0]), ("jump".to_owned(), vec![0.5])].into()
-        );
+        assert_eq!(scores.per_class, [("fly".to_owned(), vec![0.0]), ("jump".to_owned(), vec![0.5])].into());
         assert_eq!((scores.map, scores.average_map), (vec![0.25], 0.25));
         assert_eq!(scores.recall, [(1, vec![0.25])].into());
         assert_eq!(scores.evaluator, "activitynet/1");
@@ -149,11 +108,7 @@ mod tests {
 
     #[test]
     fn recall_counts_k_detections_per_instance() {
-        let found = [(
-            "a".to_owned(),
-            vec![detection(0, 40.0, 0.9), detection(0, 1.0, 0.8), detection(1, 5.0, 0.7)],
-        )]
-        .into();
+        let found = [("a".to_owned(), vec![detection(0, 40.0, 0.9), detection(0, 1.0, 0.8), detection(1, 5.0, 0.7)])].into();
         let scores = evaluate(&truth(), &found, &[0.5], Rules::Activitynet, &[1, 2]).unwrap();
         assert_eq!(scores.recall, [(1, vec![0.5]), (2, vec![0.75])].into());
     }
@@ -162,9 +117,7 @@ mod tests {
     fn the_order_of_rows_decides_between_equal_scores() {
         let rows = [("a", detection(0, 1.0, 0.5)), ("a", detection(0, 40.0, 0.5))];
         let score = |rows: &[(&'static str, Detection)]| {
-            evaluate_rows(&truth(), rows.iter().copied(), &[0.5], Rules::Activitynet, &[])
-                .unwrap()
-                .per_class["jump"][0]
+            evaluate_rows(&truth(), rows.iter().copied(), &[0.5], Rules::Activitynet, &[]).unwrap().per_class["jump"][0]
         };
         assert_eq!(score(&rows), 0.25);
         assert_eq!(score(&[rows[1], rows[0]]), 0.5);
@@ -174,9 +127,7 @@ mod tests {
     fn what_cannot_be_ranked_or_placed_is_refused() {
         let refusal = |detection: Detection, tiou: f64| {
             let found = [("a".to_owned(), vec![detection])].into();
-            evaluate(&truth(), &found, &[tiou], Rules::Activitynet, &[])
-                .unwrap_err()
-                .to_string()
+            evaluate(&truth(), &found, &[tiou], Rules::Activitynet, &[]).unwrap_err().to_string()
         };
         assert!(refusal(detection(0, 1.0, f64::NAN), 0.5).contains("score = NaN"));
         assert!(refusal(detection(0, f64::INFINITY, 0.5), 0.5).contains("segment = inf"));

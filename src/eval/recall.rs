@@ -9,9 +9,7 @@ use super::ties;
 pub(super) fn recall_at(class: &Class, k: u32, thresholds: &[f64]) -> Vec<f64> {
     let mut by_group = vec![Vec::new(); class.groups.len()];
     for candidate in &class.candidates {
-        let group = candidate
-            .video
-            .and_then(|video| class.groups.binary_search_by_key(&video, |(id, _)| *id).ok());
+        let group = candidate.video.and_then(|video| class.groups.binary_search_by_key(&video, |(id, _)| *id).ok());
         if let Some(group) = group {
             by_group[group].push(candidate);
         }

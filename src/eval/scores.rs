@@ -46,19 +46,9 @@ impl Scores {
             }
         }
         if !average_map.is_finite() {
-            return Err(Error::NoScore {
-                what: "average mAP".into(),
-                value: average_map,
-            });
+            return Err(Error::NoScore { what: "average mAP".into(), value: average_map });
         }
-        Ok(Self {
-            tiou: tiou.to_vec(),
-            map,
-            average_map,
-            per_class,
-            recall,
-            evaluator: format!("{rules}/{}", Self::VERSION),
-        })
+        Ok(Self { tiou: tiou.to_vec(), map, average_map, per_class, recall, evaluator: format!("{rules}/{}", Self::VERSION) })
     }
 }
 

@@ -21,10 +21,7 @@ impl Thresholds {
             _ if values.iter().all(|value| *value > 0.0 && *value <= 1.0) => return Ok(()),
             _ => "leaves the range from 0 to 1",
         };
-        Err(Error::Thresholds {
-            text: values.iter().map(f64::to_string).collect::<Vec<_>>().join(","),
-            problem,
-        })
+        Err(Error::Thresholds { text: values.iter().map(f64::to_string).collect::<Vec<_>>().join(","), problem })
     }
 }
 
@@ -32,10 +29,7 @@ impl FromStr for Thresholds {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |problem| Error::Thresholds {
-            text: text.to_owned(),
-            problem,
-        };
+        let bad = |problem| Error::Thresholds { text: text.to_owned(), problem };
         let number = |part: &str| part.trim().parse::<f64>().map_err(|_| bad("has a part that is no number"));
         let ends: Vec<&str> = text.split(':').collect();
         let values = match ends[..] {
@@ -80,18 +74,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_grammar() {
-        for text in [
-            "",
-            "abc",
-            "0.3:0.7",
-            "0.7:0.3:0.1",
-            "0.3:0.7:0",
-            "0.3:0.7:-0.1",
-            "0:0.5:0.1",
-            "0.5,1.5",
-            "NaN",
-            "0.5:NaN:0.1",
-        ] {
+        for text in ["", "abc", "0.3:0.7", "0.7:0.3:0.1", "0.3:0.7:0", "0.3:0.7:-0.1", "0:0.5:0.1", "0.5,1.5", "NaN", "0.5:NaN:0.1"] {
             let error = text.parse::<Thresholds>().unwrap_err().to_string();
             assert!(error.contains("start:end:step"), "{text}: {error}");
         }

@@ -23,11 +23,7 @@ impl GroundTruth {
     /// The instances of `videos` in a data set. Identifiers that the data set lacks are ignored.
     pub fn of(dataset: &Dataset, videos: &[String]) -> Self {
         let instances = |id: &String| dataset.videos.get(id).map(|video| (id.clone(), video.instances.clone()));
-        Self {
-            classes: dataset.classes.clone(),
-            numbers: BTreeMap::new(),
-            videos: videos.iter().filter_map(instances).collect(),
-        }
+        Self { classes: dataset.classes.clone(), numbers: BTreeMap::new(), videos: videos.iter().filter_map(instances).collect() }
     }
 
     /// Class names in index order.
@@ -73,20 +69,12 @@ mod tests {
     use crate::data::Segment;
 
     fn instance(label: usize, start: f64, end: f64) -> Instance {
-        Instance {
-            segment: Segment { start, end },
-            label,
-        }
+        Instance { segment: Segment { start, end }, label }
     }
 
     #[test]
     fn only_actionformer_drops_repetitions_and_blinks() {
-        let all = [
-            instance(0, 1.0, 2.0),
-            instance(0, 1.0005, 2.0005),
-            instance(1, 1.0, 2.0),
-            instance(0, 3.0, 3.0005),
-        ];
+        let all = [instance(0, 1.0, 2.0), instance(0, 1.0005, 2.0005), instance(1, 1.0, 2.0), instance(0, 3.0, 3.0005)];
         assert_eq!(counted(&all, Rules::Activitynet), all);
         assert_eq!(counted(&all, Rules::Actionformer), [all[0], all[2]]);
     }

@@ -146,7 +146,11 @@ impl Adam {
             else {
                 return false;
             };
-            *m = Moments { steps: steps.int64_value(&[0]), mean: mean.to_device(tensor.device()), square: square.to_device(tensor.device()) };
+            *m = Moments {
+                steps: steps.int64_value(&[0]),
+                mean: mean.to_device(tensor.device()),
+                square: square.to_device(tensor.device()),
+            };
         }
         true
     }

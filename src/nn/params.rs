@@ -145,8 +145,11 @@ pub fn save_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a
     let tensors: Vec<(&str, Tensor)> = tensors.map(|(n, t)| (n, t.detach().to_device(Device::Cpu).contiguous())).collect();
     let temporary = path.with_extension("writing");
     fsio::create_dir(path.parent().unwrap_or(Path::new(".")))?;
-    Tensor::write_safetensors(&tensors, &temporary)
-        .map_err(|e| fsio::Error { operation: "write", path: temporary.clone(), source: std::io::Error::other(e) })?;
+    Tensor::write_safetensors(&tensors, &temporary).map_err(|e| fsio::Error {
+        operation: "write",
+        path: temporary.clone(),
+        source: std::io::Error::other(e),
+    })?;
     Ok(fsio::replace_with_file(path, &temporary)?)
 }
 

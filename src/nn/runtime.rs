@@ -26,7 +26,10 @@ pub fn device(name: &str) -> Result<Device, String> {
     }
     let index = match name.strip_prefix("cuda") {
         Some("") => 0,
-        Some(rest) => rest.strip_prefix(':').and_then(|n| n.parse().ok()).ok_or_else(|| format!("unknown device {name:?}: use \"cpu\" or \"cuda:N\""))?,
+        Some(rest) => rest
+            .strip_prefix(':')
+            .and_then(|n| n.parse().ok())
+            .ok_or_else(|| format!("unknown device {name:?}: use \"cpu\" or \"cuda:N\""))?,
         None => return Err(format!("unknown device {name:?}: use \"cpu\" or \"cuda:N\"")),
     };
     open_cuda();

@@ -63,7 +63,9 @@ pub enum Error {
         value: f64,
     },
     /// The sample has nothing to learn from.
-    #[error("none of the {0} training videos of this cell has an annotated instance inside a window; raise the fraction or lower `keep_share`")]
+    #[error(
+        "none of the {0} training videos of this cell has an annotated instance inside a window; raise the fraction or lower `keep_share`"
+    )]
     NoInstance(usize),
 }
 

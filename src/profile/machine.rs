@@ -41,9 +41,7 @@ impl Machine {
     /// Describes this machine.
     pub fn here() -> Self {
         use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
-        let what = RefreshKind::nothing()
-            .with_cpu(CpuRefreshKind::nothing())
-            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let what = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()).with_memory(MemoryRefreshKind::nothing().with_ram());
         let system = System::new_with_specifics(what);
         let unknown = || "unknown".to_owned();
         let free = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
@@ -94,11 +92,6 @@ mod tests {
     #[test]
     fn free_space_of_a_missing_folder_is_an_error_that_names_it() {
         assert!(disk_free(Path::new(".")).unwrap() > 0);
-        assert!(
-            disk_free(Path::new("/no/such/place"))
-                .unwrap_err()
-                .to_string()
-                .contains("/no/such/place")
-        );
+        assert!(disk_free(Path::new("/no/such/place")).unwrap_err().to_string().contains("/no/such/place"));
     }
 }

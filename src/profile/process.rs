@@ -113,15 +113,7 @@ mod tests {
     #[test]
     fn a_command_name_with_parentheses_does_not_shift_the_fields() {
         let line = "42 (a) b (c)) S 7 42 42 0 -1 4194304 100 0 0 0 11 22 33 44 20 0 5 0 9876 1000 250 rest";
-        let expected = Stat {
-            pid: 42,
-            parent: 7,
-            alive: true,
-            cpu_ticks: 110,
-            threads: 5,
-            started: 9876,
-            rss_pages: 250,
-        };
+        let expected = Stat { pid: 42, parent: 7, alive: true, cpu_ticks: 110, threads: 5, started: 9876, rss_pages: 250 };
         assert_eq!(Stat::parse(line), Some(expected));
         assert_eq!(Stat::parse("42 (a"), None);
     }

@@ -59,11 +59,7 @@ impl Cell {
     /// A cell of `model` with its key computed.
     pub fn new(model: &str, spec: CellSpec) -> Self {
         let key = CellKey(Digest::of_json(&spec));
-        Self {
-            model: model.to_owned(),
-            spec,
-            key,
-        }
+        Self { model: model.to_owned(), spec, key }
     }
 }
 

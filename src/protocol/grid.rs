@@ -73,11 +73,7 @@ mod tests {
     use crate::protocol::testing::settings;
 
     fn grid() -> Grid {
-        let model = |name: &str, recipe| ModelAxis {
-            name: name.into(),
-            spec: serde_json::json!({ "arch": name }),
-            recipe,
-        };
+        let model = |name: &str, recipe| ModelAxis { name: name.into(), spec: serde_json::json!({ "arch": name }), recipe };
         Grid::new(&Digest::of_bytes(b"data"), &settings(), &[model("etad", 1), model("prior", 1)])
     }
 
@@ -86,52 +82,21 @@ mod tests {
         let grid = grid();
         let keys: BTreeSet<&CellKey> = grid.cells.iter().map(|cell| &cell.key).collect();
         assert_eq!((grid.cells.len(), keys.len()), (12, 12));
-        let order: Vec<String> = grid.cells[..7]
-            .iter()
-            .map(|c| format!("{} {} {}", c.spec.seed, c.spec.fraction, c.model))
-            .collect();
-        assert_eq!(
-            order,
-            [
-                "0 10 etad",
-                "0 10 prior",
-                "0 50 etad",
-                "0 50 prior",
-                "0 100 etad",
-                "0 100 prior",
-                "1 10 etad"
-            ]
-        );
+        let order: Vec<String> = grid.cells[..7].iter().map(|c| format!("{} {} {}", c.spec.seed, c.spec.fraction, c.model)).collect();
+        assert_eq!(order, ["0 10 etad", "0 10 prior", "0 50 etad", "0 50 prior", "0 100 etad", "0 100 prior", "1 10 etad"]);
     }
 
     #[test]
     fn a_key_depends_on_what_defines_the_result_and_not_on_the_other_cells() {
         let keys = |settings: &ProtocolConfig, recipe| -> BTreeSet<CellKey> {
-            let model = ModelAxis {
-                name: "m".into(),
-                spec: serde_json::json!({}),
-                recipe,
-            };
-            Grid::new(&Digest::of_bytes(b"data"), settings, &[model])
-                .cells
-                .into_iter()
-                .map(|c| c.key)
-                .collect()
+            let model = ModelAxis { name: "m".into(), spec: serde_json::json!({}), recipe };
+            Grid::new(&Digest::of_bytes(b"data"), settings, &[model]).cells.into_iter().map(|c| c.key).collect()
         };
         let all = keys(&settings(), 1);
-        let fewer = keys(
-            &ProtocolConfig {
-                seeds: vec![1],
-                ..settings()
-            },
-            1,
-        );
+        let fewer = keys(&ProtocolConfig { seeds: vec![1], ..settings() }, 1);
         assert!(fewer.is_subset(&all) && fewer.len() == 3);
         assert!(keys(&settings(), 2).is_disjoint(&all));
-        let nested = ProtocolConfig {
-            sampling: crate::protocol::settings::Sampling::Nested,
-            ..settings()
-        };
+        let nested = ProtocolConfig { sampling: crate::protocol::settings::Sampling::Nested, ..settings() };
         assert!(keys(&nested, 1).is_disjoint(&all));
     }
 

@@ -75,25 +75,10 @@ mod testing {
             let count = 1 + stream.below(6);
             let instances = (0..count).map(|j| {
                 let label = (classes as f64 * stream.uniform().powi(2)) as usize;
-                Instance {
-                    segment: Segment {
-                        start: j as f64,
-                        end: j as f64 + 0.5,
-                    },
-                    label,
-                }
+                Instance { segment: Segment { start: j as f64, end: j as f64 + 0.5 }, label }
             });
             let subset = if i % 5 == 4 { "validation" } else { "training" };
-            (
-                format!("v{i:03}"),
-                Video {
-                    subset: subset.into(),
-                    duration: 10.0,
-                    fps: None,
-                    frames: None,
-                    instances: instances.collect(),
-                },
-            )
+            (format!("v{i:03}"), Video { subset: subset.into(), duration: 10.0, fps: None, frames: None, instances: instances.collect() })
         });
         Dataset {
             classes: (0..classes).map(|c| format!("class {c}")).collect(),

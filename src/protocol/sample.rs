@@ -38,10 +38,7 @@ impl Sample {
     pub fn draw(dataset: &Dataset, train: &[String], settings: &ProtocolConfig, fraction: Percent, seed: u64) -> Result<Self, Error> {
         let count = fraction.of(train.len());
         if count == 0 {
-            return Err(Error::NoVideos {
-                fraction,
-                videos: train.len(),
-            });
+            return Err(Error::NoVideos { fraction, videos: train.len() });
         }
         let pool = Pool::new(dataset, train);
         let max_draws = settings.coverage.map_or(1, |coverage| coverage.max_draws.max(1));
@@ -54,28 +51,21 @@ impl Sample {
             Sampling::Independent => pool.best_draw(max_draws, |draw| {
                 Stream::new(seed, &format!("sample/independent/{fraction}/{draw}")).choose(train.len(), count)
             }),
-            Sampling::Stratified => pool.best_draw(max_draws, |draw| {
-                pool.stratified(Stream::new(seed, &format!("sample/stratified/{fraction}/{draw}")), count)
-            }),
+            Sampling::Stratified => {
+                pool.best_draw(max_draws, |draw| pool.stratified(Stream::new(seed, &format!("sample/stratified/{fraction}/{draw}")), count))
+            }
         };
         let missing_classes = if settings.coverage.is_some() { pool.missing(&indices) } else { 0 };
         let mut videos: Vec<String> = indices.into_iter().map(|i| train[i].clone()).collect();
         videos.sort_unstable();
-        Ok(Self {
-            videos,
-            draws,
-            missing_classes,
-        })
+        Ok(Self { videos, draws, missing_classes })
     }
 
     /// A sentence for the record when the coverage rule could not be kept.
     pub fn note(&self) -> Option<String> {
         (self.missing_classes > 0).then(|| {
             let classes = if self.missing_classes == 1 { "class" } else { "classes" };
-            format!(
-                "the best of {} draws lacks {} {classes} of the training part",
-                self.draws, self.missing_classes
-            )
+            format!("the best of {} draws lacks {} {classes} of the training part", self.draws, self.missing_classes)
         })
     }
 }
@@ -102,10 +92,7 @@ impl Pool {
             }
             counts
         });
-        Self {
-            counts: counts.collect(),
-            totals,
-        }
+        Self { counts: counts.collect(), totals }
     }
 
     fn classes(&self) -> usize {
@@ -146,11 +133,7 @@ impl Pool {
         };
         let orders = (0..max_draws).map(order);
         // `min_by_key` keeps the first of equals.
-        let best = if max_draws == 1 {
-            orders.into_iter().next()
-        } else {
-            orders.min_by_key(|order| self.covering_length(order))
-        };
+        let best = if max_draws == 1 { orders.into_iter().next() } else { orders.min_by_key(|order| self.covering_length(order)) };
         (best.expect("at least one draw is made"), max_draws)
     }
 
@@ -181,9 +164,7 @@ impl Pool {
             }
             let progress = step as f64 * share;
             let gain = |&slot: &usize| self.change(&drawn, &self.counts[left[slot]], progress);
-            let best = (0..candidates)
-                .min_by(|a, b| gain(a).total_cmp(&gain(b)))
-                .expect("the sample is no larger than the pool");
+            let best = (0..candidates).min_by(|a, b| gain(a).total_cmp(&gain(b))).expect("the sample is no larger than the pool");
             let taken = left.swap_remove(best);
             for &(class, n) in &self.counts[taken] {
                 drawn[class] += n;
@@ -199,10 +180,7 @@ impl Pool {
             let expected = progress * self.totals[class];
             (n - expected).powi(2) / self.totals[class]
         };
-        counts
-            .iter()
-            .map(|&(class, n)| term(class, drawn[class] + n) - term(class, drawn[class]))
-            .sum()
+        counts.iter().map(|&(class, n)| term(class, drawn[class] + n) - term(class, drawn[class])).sum()
     }
 }
 
@@ -220,15 +198,8 @@ mod tests {
     }
 
     fn with(sampling: Sampling, max_draws: Option<u32>) -> ProtocolConfig {
-        let coverage = max_draws.map(|max_draws| Coverage {
-            rule: CoverageRule::EveryClass,
-            max_draws,
-        });
-        ProtocolConfig {
-            sampling,
-            coverage,
-            ..settings()
-        }
+        let coverage = max_draws.map(|max_draws| Coverage { rule: CoverageRule::EveryClass, max_draws });
+        ProtocolConfig { sampling, coverage, ..settings() }
     }
 
     fn draw(dataset: &Dataset, settings: &ProtocolConfig, fraction: f64, seed: u64) -> Sample {
@@ -240,11 +211,8 @@ mod tests {
     fn the_sampled_videos_are_pinned() {
         let dataset = corpus(50, 5);
         let mut golden = String::new();
-        for (name, sampling) in [
-            ("independent", Sampling::Independent),
-            ("nested", Sampling::Nested),
-            ("stratified", Sampling::Stratified),
-        ] {
+        for (name, sampling) in [("independent", Sampling::Independent), ("nested", Sampling::Nested), ("stratified", Sampling::Stratified)]
+        {
             for seed in [0, 1] {
                 let sample = draw(&dataset, &with(sampling, None), 10.0, seed);
                 golden.push_str(&format!("{name} {seed}: {}\n", sample.videos.join(" ")));
@@ -276,9 +244,7 @@ mod tests {
     fn a_fraction_of_no_video_is_refused_with_the_smallest_that_works() {
         let dataset = corpus(10, 2);
         let train: Vec<String> = dataset.videos.keys().take(3).cloned().collect();
-        let error = Sample::draw(&dataset, &train, &settings(), percent(10.0), 0)
-            .unwrap_err()
-            .to_string();
+        let error = Sample::draw(&dataset, &train, &settings(), percent(10.0), 0).unwrap_err().to_string();
         assert!(error.contains("10 % of 3") && error.contains("16.67 %"), "{error}");
         assert_eq!(percent(16.67).of(3), 1);
     }
@@ -307,11 +273,7 @@ mod tests {
                 for id in &sample.videos {
                     dataset.videos[id].instances.iter().for_each(|i| drawn[i.label] += 1.0);
                 }
-                drawn
-                    .iter()
-                    .zip(&pool.totals)
-                    .map(|(n, total)| (n - 0.2 * total).powi(2) / total)
-                    .sum::<f64>()
+                drawn.iter().zip(&pool.totals).map(|(n, total)| (n - 0.2 * total).powi(2) / total).sum::<f64>()
             };
             (0..10).map(of_seed).sum()
         };

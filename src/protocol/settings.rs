@@ -79,11 +79,7 @@ impl<'de> Deserialize<'de> for SplitRule {
             }
 
             fn visit_str<E: de::Error>(self, name: &str) -> Result<SplitRule, E> {
-                if name == "official" {
-                    Ok(SplitRule::Official)
-                } else {
-                    Err(E::invalid_value(Unexpected::Str(name), &self))
-                }
+                if name == "official" { Ok(SplitRule::Official) } else { Err(E::invalid_value(Unexpected::Str(name), &self)) }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SplitRule, A::Error> {
@@ -91,9 +87,7 @@ impl<'de> Deserialize<'de> for SplitRule {
                 if test > 0.0 && test < 1.0 {
                     Ok(SplitRule::Random { test, seed })
                 } else {
-                    Err(de::Error::custom(format!(
-                        "`test` = {test} must be a share above 0 and below 1, such as 0.20"
-                    )))
+                    Err(de::Error::custom(format!("`test` = {test} must be a share above 0 and below 1, such as 0.20")))
                 }
             }
         }

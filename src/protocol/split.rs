@@ -26,18 +26,12 @@ impl Split {
     pub fn new(dataset: &Dataset, settings: &ProtocolConfig) -> Result<Self, Error> {
         for subset in &settings.pool {
             if dataset.in_subsets(std::slice::from_ref(subset)).is_empty() {
-                return Err(Error::EmptySubset {
-                    subset: subset.clone(),
-                    present: subsets(dataset),
-                });
+                return Err(Error::EmptySubset { subset: subset.clone(), present: subsets(dataset) });
             }
         }
         let mut left_out = Vec::new();
         let mut annotated = |subsets: &[String]| {
-            let (with, without) = dataset
-                .in_subsets(subsets)
-                .into_iter()
-                .partition(|id| !dataset.videos[id].instances.is_empty());
+            let (with, without) = dataset.in_subsets(subsets).into_iter().partition(|id| !dataset.videos[id].instances.is_empty());
             left_out.extend::<Vec<String>>(without);
             with
         };
@@ -62,11 +56,7 @@ impl Split {
         left_out.sort_unstable();
         for (part, videos) in [("training", &train), ("test", &test)] {
             if videos.is_empty() {
-                return Err(Error::EmptyPart {
-                    part,
-                    videos: train.len() + test.len(),
-                    left_out: left_out.len(),
-                });
+                return Err(Error::EmptyPart { part, videos: train.len() + test.len(), left_out: left_out.len() });
             }
         }
         Ok(Self { train, test, left_out })
@@ -98,24 +88,14 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, dataset.videos.keys().cloned().collect::<Vec<_>>());
         assert_eq!(split, Split::new(&dataset, &settings()).unwrap());
-        let other = ProtocolConfig {
-            split: SplitRule::Random { test: 0.2, seed: 1 },
-            ..settings()
-        };
+        let other = ProtocolConfig { split: SplitRule::Random { test: 0.2, seed: 1 }, ..settings() };
         assert_ne!(split, Split::new(&dataset, &other).unwrap());
     }
 
     #[test]
     fn the_official_split_follows_the_subsets() {
         let dataset = corpus(10, 2);
-        let split = Split::new(
-            &dataset,
-            &ProtocolConfig {
-                split: SplitRule::Official,
-                ..settings()
-            },
-        )
-        .unwrap();
+        let split = Split::new(&dataset, &ProtocolConfig { split: SplitRule::Official, ..settings() }).unwrap();
         assert!(split.train.iter().all(|id| dataset.videos[id].subset == "training"));
         assert!(split.test.iter().all(|id| dataset.videos[id].subset == "validation"));
         assert_eq!(split.train.len() + split.test.len(), 10);

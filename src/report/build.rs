@@ -7,19 +7,30 @@ use rayon::prelude::*;
 use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Report, Spread};
 use super::source::observation;
 use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
+use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
-use crate::store::Record;
+use crate::store::{PlannedCell, Record};
 
-/// What a report is made from.
-pub struct Input<'a> {
-    /// Records of one experiment.
-    pub records: &'a [Record],
-    /// Its resolved TOML.
-    pub experiment_toml: &'a str,
+/// What a report is made from (see [`Stored::input`](super::source::Stored::input)).
+pub struct Input {
+    /// The resolved experiment.
+    pub experiment_toml: String,
+    /// Its grid.
+    pub cells: Vec<PlannedCell>,
+    /// The records of its cells.
+    pub records: Vec<Record>,
+    /// Its cells that failed.
+    pub failures: Vec<Failure>,
     /// Digests of annotations and features.
-    pub datasets: &'a BTreeSet<String>,
-    /// Cells that were tried and failed: (model, percent, seed) and why.
-    pub failures: &'a [(String, f64, u64, String)],
+    pub datasets: BTreeSet<String>,
+}
+
+/// A cell whose last attempt failed.
+pub struct Failure {
+    /// Which.
+    pub key: CellKey,
+    /// Why, as the attempt said it.
+    pub reason: String,
 }
 
 /// Version of the report's JSON.
@@ -28,19 +39,16 @@ const SCHEMA: u32 = 1;
 const FAN_POINTS: usize = 72;
 
 /// Builds the report. Partly filled grids are reported as far as they go.
-pub fn build(input: &Input<'_>) -> Report {
-    let plan = Plan::read(input.experiment_toml);
+pub fn build(input: &Input) -> Report {
+    let plan = Plan::read(&input.experiment_toml);
     let mut by_model: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
-    for record in input.records {
+    for record in &input.records {
         by_model.entry(&record.model).or_default().push(record);
     }
     let by_model: Vec<_> = by_model.into_iter().collect();
-    let mut models: Vec<ModelReport> = by_model
-        .par_iter()
-        .map(|(name, records)| model_report(name, records, &plan))
-        .collect();
+    let mut models: Vec<ModelReport> = by_model.par_iter().map(|(name, records)| model_report(name, records, &plan)).collect();
     models.sort_by(|a, b| best_score(b).total_cmp(&best_score(a)));
-    let completeness = completeness(input, &plan);
+    let completeness = completeness(input);
     let tiou = input.records.first().map_or_else(Vec::new, |r| r.scores.tiou.clone());
     Report {
         schema: SCHEMA,
@@ -50,8 +58,8 @@ pub fn build(input: &Input<'_>) -> Report {
         models,
         completeness,
         manifest: manifest(input),
-        notes: notes(input.records),
-        experiment_toml: input.experiment_toml.to_owned(),
+        notes: notes(&input.records),
+        experiment_toml: input.experiment_toml.clone(),
         commands: vec![
             "etalon run experiment.toml --store results    # the file beside this report".to_owned(),
             "etalon report results --out report".to_owned(),
@@ -59,13 +67,9 @@ pub fn build(input: &Input<'_>) -> Report {
     }
 }
 
-/// What the experiment file planned, as far as a report needs it.
-#[derive(Default)]
+/// What the experiment file says, as far as a report needs it.
 struct Plan {
     name: String,
-    models: Vec<String>,
-    percents: Vec<f64>,
-    seeds: Vec<u64>,
     questions: Questions,
 }
 
@@ -75,14 +79,8 @@ impl Plan {
         let table: toml::Table = toml::from_str(text).unwrap_or_default();
         let numbers = |value: Option<&toml::Value>| -> Vec<f64> {
             let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
-            value
-                .and_then(toml::Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(number)
-                .collect()
+            value.and_then(toml::Value::as_array).into_iter().flatten().filter_map(number).collect()
         };
-        let protocol = table.get("protocol");
         let targets = table.get("fit").and_then(|f| f.get("targets"));
         let sizes = targets.and_then(|t| t.get("sizes")).and_then(toml::Value::as_array);
         let mut at: Vec<At> = sizes.into_iter().flatten().filter_map(|s| s.as_str()?.parse().ok()).collect();
@@ -91,19 +89,7 @@ impl Plan {
         }
         Self {
             name: table.get("name").and_then(toml::Value::as_str).unwrap_or("experiment").to_owned(),
-            models: table
-                .get("model")
-                .and_then(toml::Value::as_table)
-                .map_or_else(Vec::new, |t| t.keys().cloned().collect()),
-            percents: numbers(protocol.and_then(|p| p.get("fractions"))),
-            seeds: numbers(protocol.and_then(|p| p.get("seeds")))
-                .into_iter()
-                .map(|s| s as u64)
-                .collect(),
-            questions: Questions {
-                at,
-                targets: numbers(targets.and_then(|t| t.get("map"))),
-            },
+            questions: Questions { at, targets: numbers(targets.and_then(|t| t.get("map"))) },
         }
     }
 }
@@ -113,10 +99,7 @@ fn best_score(model: &ModelReport) -> f64 {
 }
 
 fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
-    let fractions: Vec<FractionRow> = by_fraction(records)
-        .iter()
-        .map(|(percent, cells)| fraction_row(*percent, cells))
-        .collect();
+    let fractions: Vec<FractionRow> = by_fraction(records).iter().map(|(percent, cells)| fraction_row(*percent, cells)).collect();
     let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells));
     let observations: Vec<Observation> = records.iter().map(|r| observation(r)).collect();
     let options = Options::default();
@@ -129,11 +112,7 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
         }
         Err(error) => (None, Vec::new(), Some(error.to_string())),
     };
-    let total = Cost {
-        peak_rss_bytes: peak(records),
-        wall_s: sum(records, |r| r.usage.wall_s),
-        cpu_s: sum(records, |r| r.usage.cpu_s),
-    };
+    let total = Cost { peak_rss_bytes: peak(records), wall_s: sum(records, |r| r.usage.wall_s), cpu_s: sum(records, |r| r.usage.cpu_s) };
     ModelReport {
         name: name.to_owned(),
         parameters: records.iter().find_map(|r| r.training.parameters),
@@ -151,9 +130,7 @@ fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
     let first = summary.observations[0].n;
     let largest = curve.largest();
     let last = summary.forecasts.iter().map(|f| f.n).fold(largest, f64::max);
-    let mut sizes: Vec<f64> = (0..=FAN_POINTS)
-        .map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64))
-        .collect();
+    let mut sizes: Vec<f64> = (0..=FAN_POINTS).map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64)).collect();
     sizes.push(largest);
     sizes.sort_by(f64::total_cmp);
     sizes.into_par_iter().map(|n| curve.expected(n)).collect()
@@ -162,10 +139,7 @@ fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
 fn by_fraction<'a>(records: &[&'a Record]) -> Vec<(f64, Vec<&'a Record>)> {
     let mut sorted = records.to_vec();
     sorted.sort_by(|a, b| a.fraction.value().total_cmp(&b.fraction.value()).then(a.seed.cmp(&b.seed)));
-    sorted
-        .chunk_by(|a, b| a.fraction == b.fraction)
-        .map(|cells| (cells[0].fraction.value(), cells.to_vec()))
-        .collect()
+    sorted.chunk_by(|a, b| a.fraction == b.fraction).map(|cells| (cells[0].fraction.value(), cells.to_vec())).collect()
 }
 
 fn fraction_row(percent: f64, cells: &[&Record]) -> FractionRow {
@@ -194,21 +168,14 @@ fn class_rows(cells: &[&Record]) -> Vec<ClassRow> {
         let thresholds = of_seed.iter().map(|ap| ap.len()).min().unwrap_or(0);
         let averages: Vec<f64> = of_seed.iter().filter_map(|ap| mean(ap)).collect();
         let at = |k: usize| Spread::of(&of_seed.iter().map(|ap| ap[k]).collect::<Vec<_>>());
-        ClassRow {
-            name: name.clone(),
-            average: Spread::of(&averages),
-            ap: (0..thresholds).map(at).collect(),
-        }
+        ClassRow { name: name.clone(), average: Spread::of(&averages), ap: (0..thresholds).map(at).collect() }
     };
     names.into_iter().map(row).collect()
 }
 
 impl Spread {
     fn of(values: &[f64]) -> Self {
-        Self {
-            mean: mean(values).unwrap_or(0.0),
-            sd: standard_deviation(values),
-        }
+        Self { mean: mean(values).unwrap_or(0.0), sd: standard_deviation(values) }
     }
 }
 
@@ -224,38 +191,20 @@ fn peak(cells: &[&Record]) -> u64 {
     cells.iter().map(|r| r.usage.peak_rss_bytes).max().unwrap_or(0)
 }
 
-fn completeness(input: &Input<'_>, plan: &Plan) -> Completeness {
-    let mut missing = Vec::new();
-    for model in &plan.models {
-        for &percent in &plan.percents {
-            let done = |seed: u64| {
-                input
-                    .records
-                    .iter()
-                    .any(|r| r.model == *model && r.fraction.value() == percent && r.seed == seed)
-            };
-            let seeds: Vec<u64> = plan.seeds.iter().copied().filter(|&seed| !done(seed)).collect();
-            if seeds.is_empty() {
-                continue;
-            }
-            let failed = input
-                .failures
-                .iter()
-                .find(|f| f.0 == *model && f.1 == percent && seeds.contains(&f.2));
-            missing.push(Missing {
-                model: model.clone(),
-                percent,
-                seeds,
-                reason: failed.map(|f| f.3.clone()),
-            });
+fn completeness(input: &Input) -> Completeness {
+    let done: BTreeSet<&CellKey> = input.records.iter().map(|r| &r.key).collect();
+    let failures: BTreeMap<&CellKey, &String> = input.failures.iter().map(|f| (&f.key, &f.reason)).collect();
+    let mut missing: Vec<Missing> = Vec::new();
+    for cell in input.cells.iter().filter(|c| !done.contains(&c.key)) {
+        let (model, percent) = (&cell.model, cell.fraction.value());
+        let reason = failures.get(&cell.key).map(|reason| (*reason).clone());
+        match missing.iter_mut().find(|m| m.model == *model && m.percent == percent && m.reason == reason) {
+            Some(group) => group.seeds.push(cell.seed),
+            None => missing.push(Missing { model: model.clone(), percent, seeds: vec![cell.seed], reason }),
         }
     }
-    let absent: usize = missing.iter().map(|m| m.seeds.len()).sum();
-    Completeness {
-        done: input.records.len(),
-        expected: input.records.len() + absent,
-        missing,
-    }
+    missing.sort_by(|a, b| a.model.cmp(&b.model).then(a.percent.total_cmp(&b.percent)).then(a.reason.cmp(&b.reason)));
+    Completeness { done: done.len(), expected: input.cells.len(), missing }
 }
 
 fn notes(records: &[Record]) -> Vec<CountedNote> {
@@ -275,72 +224,29 @@ fn notes(records: &[Record]) -> Vec<CountedNote> {
     by_text.into_iter().map(counted).collect()
 }
 
-fn manifest(input: &Input<'_>) -> Vec<Fact> {
-    let records = input.records;
+fn manifest(input: &Input) -> Vec<Fact> {
+    let records = &input.records;
     let values = |value: &dyn Fn(&Record) -> Option<String>| {
         let set: BTreeSet<String> = records.iter().filter_map(value).filter(|v| !v.is_empty()).collect();
-        if set.is_empty() {
-            "–".to_owned()
-        } else {
-            set.into_iter().collect::<Vec<_>>().join(", ")
-        }
+        if set.is_empty() { "–".to_owned() } else { set.into_iter().collect::<Vec<_>>().join(", ") }
     };
     let always = |value: fn(&Record) -> String| values(&|r| Some(value(r)));
     let seeds: BTreeSet<u64> = records.iter().map(|r| r.seed).collect();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
     vec![
-        Fact {
-            name: "etalon",
-            value: always(|r| r.provenance.etalon.clone()),
-        },
-        Fact {
-            name: "libtorch",
-            value: values(&|r| r.provenance.libtorch.clone()),
-        },
-        Fact {
-            name: "device",
-            value: always(|r| r.provenance.device.clone()),
-        },
-        Fact {
-            name: "processor",
-            value: always(|r| r.provenance.cpu.clone()),
-        },
-        Fact {
-            name: "threads per cell",
-            value: always(|r| r.usage.threads.to_string()),
-        },
-        Fact {
-            name: "host",
-            value: always(|r| r.provenance.host.clone()),
-        },
-        Fact {
-            name: "first cell started",
-            value: records.iter().map(|r| r.provenance.started.clone()).min().unwrap_or_default(),
-        },
-        Fact {
-            name: "last cell finished",
-            value: records.iter().map(|r| r.provenance.finished.clone()).max().unwrap_or_default(),
-        },
-        Fact {
-            name: "seeds",
-            value: list(&mut seeds.iter().map(u64::to_string)),
-        },
-        Fact {
-            name: "test videos",
-            value: always(|r| format!("{} with {} instances", r.sample.test_videos, r.sample.test_instances)),
-        },
-        Fact {
-            name: "evaluator",
-            value: always(|r| r.scores.evaluator.clone()),
-        },
-        Fact {
-            name: "data set digest",
-            value: list(&mut input.datasets.iter().cloned()),
-        },
-        Fact {
-            name: "experiment digest",
-            value: always(|r| r.provenance.experiment.clone()),
-        },
+        Fact { name: "etalon", value: always(|r| r.provenance.etalon.clone()) },
+        Fact { name: "libtorch", value: values(&|r| r.provenance.libtorch.clone()) },
+        Fact { name: "device", value: always(|r| r.provenance.device.clone()) },
+        Fact { name: "processor", value: always(|r| r.provenance.cpu.clone()) },
+        Fact { name: "threads per cell", value: always(|r| r.usage.threads.to_string()) },
+        Fact { name: "host", value: always(|r| r.provenance.host.clone()) },
+        Fact { name: "first cell started", value: records.iter().map(|r| r.provenance.started.clone()).min().unwrap_or_default() },
+        Fact { name: "last cell finished", value: records.iter().map(|r| r.provenance.finished.clone()).max().unwrap_or_default() },
+        Fact { name: "seeds", value: list(&mut seeds.iter().map(u64::to_string)) },
+        Fact { name: "test videos", value: always(|r| format!("{} with {} instances", r.sample.test_videos, r.sample.test_instances)) },
+        Fact { name: "evaluator", value: always(|r| r.scores.evaluator.clone()) },
+        Fact { name: "data set digest", value: list(&mut input.datasets.iter().cloned()) },
+        Fact { name: "experiment digest", value: always(|r| r.provenance.experiment.clone()) },
     ]
 }
 
@@ -352,12 +258,8 @@ fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> 
             continue;
         };
         let spread = large.average_map.sd.map_or(String::new(), |sd| format!(" ± {:.1}", 100.0 * sd));
-        let mut sentence = format!(
-            "{} reaches {:.1}{spread} mAP with {:.0} training videos",
-            model.name,
-            100.0 * large.average_map.mean,
-            large.videos
-        );
+        let mut sentence =
+            format!("{} reaches {:.1}{spread} mAP with {:.0} training videos", model.name, 100.0 * large.average_map.mean, large.videos);
         if small.percent < large.percent {
             sentence += &format!(" and {:.1} with {:.0}", 100.0 * small.average_map.mean, small.videos);
         }
@@ -375,10 +277,7 @@ fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> 
     }
     if completeness.done < completeness.expected {
         let absent = completeness.expected - completeness.done;
-        sentences.push(format!(
-            "Preliminary: {absent} of {} cells have no result yet.",
-            completeness.expected
-        ));
+        sentences.push(format!("Preliminary: {absent} of {} cells have no result yet.", completeness.expected));
     }
     sentences
 }

@@ -18,21 +18,11 @@ pub(super) struct Section {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(super) enum Block {
-    Text {
-        text: String,
-    },
-    Figure {
-        chart: usize,
-    },
+    Text { text: String },
+    Figure { chart: usize },
     Table(Table),
-    List {
-        items: Vec<String>,
-    },
-    Code {
-        language: &'static str,
-        text: String,
-        summary: Option<String>,
-    },
+    List { items: Vec<String> },
+    Code { language: &'static str, text: String, summary: Option<String> },
 }
 
 /// The first column is text, the others are numbers.
@@ -64,10 +54,7 @@ impl Document {
             gaps(report),
             manifest(report),
         ];
-        Self {
-            charts,
-            sections: sections.into_iter().filter(|s| !s.blocks.is_empty()).collect(),
-        }
+        Self { charts, sections: sections.into_iter().filter(|s| !s.blocks.is_empty()).collect() }
     }
 }
 
@@ -84,13 +71,7 @@ fn figure(charts: &[Chart], id: &str) -> Option<Block> {
 }
 
 fn table(caption: impl Into<String>, header: &[&str], rows: Vec<Vec<String>>) -> Table {
-    Table {
-        caption: caption.into(),
-        header: header.iter().map(|&h| h.to_owned()).collect(),
-        rows,
-        folded: false,
-        text_columns: vec![0],
-    }
+    Table { caption: caption.into(), header: header.iter().map(|&h| h.to_owned()).collect(), rows, folded: false, text_columns: vec![0] }
 }
 
 fn curves(report: &Report, charts: &[Chart]) -> Section {
@@ -105,21 +86,13 @@ fn curves(report: &Report, charts: &[Chart]) -> Section {
     header.extend(report.models.iter().map(|m| m.name.as_str()));
     let row = |f: &FractionRow| {
         let mut cells = vec![percent_label(f.percent), format!("{:.0}", f.videos), format!("{:.0}", f.instances)];
-        let of_model = |m: &ModelReport| {
-            m.fractions
-                .iter()
-                .find(|g| g.percent == f.percent)
-                .map_or_else(dash, |g| spread(&g.average_map))
-        };
+        let of_model = |m: &ModelReport| m.fractions.iter().find(|g| g.percent == f.percent).map_or_else(dash, |g| spread(&g.average_map));
         cells.extend(report.models.iter().map(of_model));
         cells
     };
     let rows = union_of_fractions(report).into_iter().map(row).collect();
     blocks.push(Block::Table(table(
-        format!(
-            "Average mAP (%) over tIoU {}, mean ± standard deviation over seeds",
-            tiou_range(&report.tiou)
-        ),
+        format!("Average mAP (%) over tIoU {}, mean ± standard deviation over seeds", tiou_range(&report.tiou)),
         &header,
         rows,
     )));
@@ -162,8 +135,7 @@ fn forecasts(report: &Report) -> Section {
                 model.name.clone(),
                 percent(t.score),
                 n(t.n_median, "not reachable"),
-                t.n_lower
-                    .map_or_else(dash, |low| format!("{low:.0} – {}", n(t.n_upper, "unbounded"))),
+                t.n_lower.map_or_else(dash, |low| format!("{low:.0} – {}", n(t.n_upper, "unbounded"))),
                 format!("{:.0} %", 100.0 * t.probability_reachable),
             ]);
         }
@@ -208,11 +180,8 @@ fn forecasts(report: &Report) -> Section {
         )));
     }
     if !families.is_empty() {
-        let mut families = table(
-            "Curve families behind the forecast",
-            &["model", "family", "weight", "asymptote (%)", "R²", "parameters"],
-            families,
-        );
+        let mut families =
+            table("Curve families behind the forecast", &["model", "family", "weight", "asymptote (%)", "R²", "parameters"], families);
         families.text_columns = vec![0, 1, 5];
         blocks.push(Block::Table(families));
     }
@@ -234,11 +203,7 @@ fn thresholds(report: &Report) -> Section {
             cells.push(spread(&f.average_map));
             cells
         };
-        Block::Table(table(
-            format!("{}: mAP (%) at each tIoU", model.name),
-            &header,
-            model.fractions.iter().map(row).collect(),
-        ))
+        Block::Table(table(format!("{}: mAP (%) at each tIoU", model.name), &header, model.fractions.iter().map(row).collect()))
     };
     section("tiou", "Per tIoU", report.models.iter().map(of_model).collect())
 }
@@ -251,29 +216,12 @@ fn classes(report: &Report) -> Section {
         return section("classes", "Per class", Vec::new());
     }
     let row = |name: &&str| {
-        let of_model = |m: &ModelReport| {
-            m.classes
-                .iter()
-                .find(|c| c.name == **name)
-                .map_or_else(dash, |c| spread(&c.average))
-        };
-        std::iter::once((*name).to_owned())
-            .chain(report.models.iter().map(of_model))
-            .collect()
+        let of_model = |m: &ModelReport| m.classes.iter().find(|c| c.name == **name).map_or_else(dash, |c| spread(&c.average));
+        std::iter::once((*name).to_owned()).chain(report.models.iter().map(of_model)).collect()
     };
-    let header: Vec<&str> = std::iter::once("class")
-        .chain(report.models.iter().map(|m| m.name.as_str()))
-        .collect();
-    let largest = report
-        .models
-        .iter()
-        .filter_map(|m| m.fractions.last())
-        .map(|f| f.percent)
-        .fold(0.0, f64::max);
-    let caption = format!(
-        "AP (%) averaged over tIoU {} at {largest} % of the training part",
-        tiou_range(&report.tiou)
-    );
+    let header: Vec<&str> = std::iter::once("class").chain(report.models.iter().map(|m| m.name.as_str())).collect();
+    let largest = report.models.iter().filter_map(|m| m.fractions.last()).map(|f| f.percent).fold(0.0, f64::max);
+    let caption = format!("AP (%) averaged over tIoU {} at {largest} % of the training part", tiou_range(&report.tiou));
     let mut classes = table(caption, &header, names.iter().map(row).collect());
     classes.folded = classes.rows.len() > 24;
     section("classes", "Per class", vec![Block::Table(classes)])
@@ -284,21 +232,9 @@ fn costs(report: &Report, charts: &[Chart]) -> Section {
     let mut rows = Vec::new();
     for model in &report.models {
         let cells = |name: String, count: usize, cost: &Cost| {
-            vec![
-                model.name.clone(),
-                name,
-                count.to_string(),
-                duration(cost.wall_s),
-                duration(cost.cpu_s),
-                memory(cost.peak_rss_bytes),
-            ]
+            vec![model.name.clone(), name, count.to_string(), duration(cost.wall_s), duration(cost.cpu_s), memory(cost.peak_rss_bytes)]
         };
-        rows.extend(
-            model
-                .fractions
-                .iter()
-                .map(|f| cells(percent_label(f.percent), f.seeds.len(), &f.cost)),
-        );
+        rows.extend(model.fractions.iter().map(|f| cells(percent_label(f.percent), f.seeds.len(), &f.cost)));
         let all = model.fractions.iter().map(|f| f.seeds.len()).sum();
         rows.push(cells("all cells together".to_owned(), all, &model.total));
     }
@@ -309,11 +245,8 @@ fn costs(report: &Report, charts: &[Chart]) -> Section {
     );
     costs.text_columns = vec![0, 1];
     blocks.push(Block::Table(costs));
-    let parameters: Vec<String> = report
-        .models
-        .iter()
-        .filter_map(|m| Some(format!("{} has {} trainable parameters", m.name, grouped(m.parameters?))))
-        .collect();
+    let parameters: Vec<String> =
+        report.models.iter().filter_map(|m| Some(format!("{} has {} trainable parameters", m.name, grouped(m.parameters?)))).collect();
     if !parameters.is_empty() {
         blocks.push(text(format!("{}.", parameters.join("; "))));
     }
@@ -326,35 +259,20 @@ fn gaps(report: &Report) -> Section {
     if !completeness.missing.is_empty() {
         let row = |m: &super::model::Missing| {
             let seeds: Vec<String> = m.seeds.iter().map(u64::to_string).collect();
-            vec![
-                m.model.clone(),
-                percent_label(m.percent),
-                seeds.join(", "),
-                m.reason.clone().unwrap_or_else(|| "not run yet, or failed".to_owned()),
-            ]
+            vec![m.model.clone(), percent_label(m.percent), seeds.join(", "), m.reason.clone().unwrap_or_else(|| "not run yet".to_owned())]
         };
         let caption = format!("{} of {} cells are done; these are not", completeness.done, completeness.expected);
-        let mut missing = table(
-            caption,
-            &["model", "training part", "seeds", "why"],
-            completeness.missing.iter().map(row).collect(),
-        );
+        let mut missing = table(caption, &["model", "training part", "seeds", "why"], completeness.missing.iter().map(row).collect());
         missing.text_columns = vec![0, 1, 2, 3];
         missing.folded = missing.rows.len() > 24;
         blocks.push(Block::Table(missing));
     }
     if !report.notes.is_empty() {
         let item = |n: &super::model::CountedNote| {
-            let cells = if n.cells == 1 {
-                "1 cell".to_owned()
-            } else {
-                format!("{} cells", n.cells)
-            };
+            let cells = if n.cells == 1 { "1 cell".to_owned() } else { format!("{} cells", n.cells) };
             format!("{} ({}, {cells})", n.text.trim_end_matches('.'), n.models.join(", "))
         };
-        blocks.push(Block::List {
-            items: report.notes.iter().map(item).collect(),
-        });
+        blocks.push(Block::List { items: report.notes.iter().map(item).collect() });
     }
     section("notes", "Read this before quoting", blocks)
 }
@@ -367,11 +285,7 @@ fn manifest(report: &Report) -> Section {
         "manifest",
         "How to run it again",
         vec![
-            Block::Code {
-                language: "sh",
-                text: report.commands.join("\n"),
-                summary: None,
-            },
+            Block::Code { language: "sh", text: report.commands.join("\n"), summary: None },
             text("The same cells get the same keys, and on the same device and threads the same detections."),
             Block::Table(facts),
             Block::Code {
@@ -418,22 +332,13 @@ fn duration(seconds: f64) -> String {
 
 fn memory(bytes: u64) -> String {
     let mib = bytes as f64 / (1024.0 * 1024.0);
-    if mib < 1024.0 {
-        format!("{mib:.0} MiB")
-    } else {
-        format!("{:.2} GiB", mib / 1024.0)
-    }
+    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.2} GiB", mib / 1024.0) }
 }
 
 /// Thousands apart.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
-    let chunks: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|c| std::str::from_utf8(c).expect("digits are ASCII"))
-        .collect();
+    let chunks: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|c| std::str::from_utf8(c).expect("digits are ASCII")).collect();
     chunks.join(" ")
 }
 
@@ -443,10 +348,7 @@ mod tests {
 
     #[test]
     fn quantities_read_naturally() {
-        assert_eq!(
-            (duration(3.21), duration(400.0), duration(7200.0)),
-            ("3.2 s".into(), "6.7 min".into(), "2.0 h".into())
-        );
+        assert_eq!((duration(3.21), duration(400.0), duration(7200.0)), ("3.2 s".into(), "6.7 min".into(), "2.0 h".into()));
         assert_eq!((memory(300 << 20), memory(3 << 30)), ("300 MiB".into(), "3.00 GiB".into()));
         assert_eq!((grouped(12), grouped(1_234_567)), ("12".into(), "1 234 567".into()));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Error;
-use super::build::{Input, build};
+use super::build::{Failure, Input, build};
 use super::model::Report;
 use super::render::{self, Renderer};
 use super::source::Stored;
@@ -11,8 +11,8 @@ use crate::base::{Digest, Percent, Stream};
 use crate::eval::Scores;
 use crate::event::Phase;
 use crate::protocol::{Cell, CellSpec};
-use crate::store::Record;
 use crate::store::record::{Provenance, SampleFacts, TrainingFacts, Usage};
+use crate::store::{PlannedCell, Record, Store};
 
 const TOML: &str = r#"schema = 1
 name = "sbhar-limited-data"
@@ -50,24 +50,14 @@ fn records(skip: impl Fn(&str, f64, u64) -> bool) -> Vec<Record> {
 fn record(model: &str, percent: f64, seed: u64) -> Record {
     let mut stream = Stream::new(seed, &format!("example/{model}/{percent}"));
     let videos = 160.0 * percent / 100.0;
-    let level = if model == "etad" {
-        0.74 * (videos / 40.0).powf(1.2) / (1.0 + (videos / 40.0).powf(1.2))
-    } else {
-        0.07 + 0.02 * percent / 100.0
-    };
+    let level =
+        if model == "etad" { 0.74 * (videos / 40.0).powf(1.2) / (1.0 + (videos / 40.0).powf(1.2)) } else { 0.07 + 0.02 * percent / 100.0 };
     let tiou = vec![0.3, 0.4, 0.5, 0.6, 0.7];
     let shift = 0.25 * level * (1.3 - percent / 100.0) * 0.2 * stream.normal();
     let map: Vec<f64> = tiou.iter().map(|t| (level * (1.35 - 0.7 * t) + shift).clamp(0.0, 1.0)).collect();
     let classes = ["Walking", "Sitting", "StandToSit", "LieToStand", "Laying", "Stairs"];
-    let per_class = classes
-        .iter()
-        .map(|c| {
-            (
-                (*c).to_owned(),
-                map.iter().map(|m| (m + 0.05 * stream.normal()).clamp(0.0, 1.0)).collect(),
-            )
-        })
-        .collect();
+    let per_class =
+        classes.iter().map(|c| ((*c).to_owned(), map.iter().map(|m| (m + 0.05 * stream.normal()).clamp(0.0, 1.0)).collect())).collect();
     let spec = CellSpec {
         schema: 1,
         dataset: Digest::of_bytes(b"example"),
@@ -103,12 +93,8 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             recall: Default::default(),
             evaluator: "activitynet/1".into(),
         },
-        training: TrainingFacts {
-            steps: 80,
-            epochs: 8.0,
-            parameters: (model == "etad").then_some(1_234_567),
-            final_loss: Some(0.4),
-        },
+        detections: Digest::of_bytes(b"d"),
+        training: TrainingFacts { steps: 80, epochs: 8.0, parameters: (model == "etad").then_some(1_234_567), final_loss: Some(0.4) },
         usage: Usage {
             wall_s: heavy * (6.0 + videos * 0.3),
             cpu_s: heavy * (10.0 + videos * 0.55),
@@ -126,22 +112,23 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             finished: format!("2026-01-01T11:{seed:02}:00Z"),
             experiment: "0123abcd".into(),
         },
-        notes: if model == "etad" {
-            vec!["features of 61 values are zero-padded to 64".into()]
-        } else {
-            Vec::new()
-        },
+        notes: if model == "etad" { vec!["features of 61 values are zero-padded to 64".into()] } else { Vec::new() },
     }
 }
 
-fn report(records: &[Record]) -> Report {
+/// The whole grid.
+fn cells() -> Vec<PlannedCell> {
+    let planned = |r: Record| PlannedCell { key: r.key, model: r.model, fraction: r.fraction, seed: r.seed };
+    records(|_, _, _| false).into_iter().map(planned).collect()
+}
+
+fn input(records: &[Record]) -> Input {
     let datasets = BTreeSet::from(["f00d".to_owned()]);
-    build(&Input {
-        records,
-        experiment_toml: TOML,
-        datasets: &datasets,
-        failures: &[],
-    })
+    Input { experiment_toml: TOML.to_owned(), cells: cells(), records: records.to_vec(), failures: Vec::new(), datasets }
+}
+
+fn report(records: &[Record]) -> Report {
+    build(&input(records))
 }
 
 fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
@@ -158,31 +145,15 @@ fn the_best_model_comes_first_and_the_headline_says_what_it_reaches() {
         report.headline
     );
     assert_eq!((report.completeness.done, report.completeness.expected), (60, 60));
-    assert_eq!(
-        report.models[0]
-            .curve
-            .as_ref()
-            .unwrap()
-            .forecasts
-            .iter()
-            .map(|f| f.n)
-            .collect::<Vec<_>>(),
-        [320.0, 480.0]
-    );
+    assert_eq!(report.models[0].curve.as_ref().unwrap().forecasts.iter().map(|f| f.n).collect::<Vec<_>>(), [320.0, 480.0]);
 }
 
 #[test]
 fn a_partly_filled_grid_is_reported_with_what_is_missing() {
-    let report = report(&records(|model, percent, seed| {
-        model == "etad" && (percent > 70.0 || (percent == 20.0 && seed == 3))
-    }));
+    let report = report(&records(|model, percent, seed| model == "etad" && (percent > 70.0 || (percent == 20.0 && seed == 3))));
     assert_eq!((report.completeness.done, report.completeness.expected), (49, 60));
     assert_eq!(report.completeness.missing[0].seeds, [3]);
-    assert!(
-        report.headline.last().unwrap().starts_with("Preliminary: 11 of 60 cells"),
-        "{:?}",
-        report.headline
-    );
+    assert!(report.headline.last().unwrap().starts_with("Preliminary: 11 of 60 cells"), "{:?}", report.headline);
     assert!(rendered(&render::Markdown, &report).contains("49 of 60 cells are done"));
 }
 
@@ -236,38 +207,43 @@ fn a_sample_report() {
 }
 
 #[test]
-fn a_store_gives_its_records_curves_and_newest_experiment() {
-    let folder = tempfile::tempdir().unwrap();
-    let publish = |path: String, bytes: &[u8]| crate::base::fsio::replace(&folder.path().join(path), bytes).unwrap();
-    assert!(matches!(Stored::read(folder.path()), Err(Error::Empty { .. })));
-    publish("experiments/0123abcd.toml".into(), TOML.as_bytes());
-    for record in records(|_, _, seed| seed > 1) {
-        let cell = format!("cells/{}/{}", &record.key.as_str()[..2], record.key);
-        publish(format!("{cell}/record.json"), &serde_json::to_vec(&record).unwrap());
-        publish(format!("{cell}/cell.json"), br#"{"dataset":"f00d"}"#);
+fn failed_cells_stand_beside_those_not_run_with_their_reason() {
+    let mut input = input(&records(|model, percent, seed| model == "etad" && percent == 100.0 && seed > 1));
+    let failed = record("etad", 100.0, 3).key;
+    input.failures = vec![Failure { key: failed, reason: "libtorch failed: out of memory".into() }];
+    let report = build(&input);
+    let missing: Vec<_> = report.completeness.missing.iter().map(|m| (m.seeds.clone(), m.reason.is_some())).collect();
+    assert_eq!(missing, [(vec![2, 4], false), (vec![3], true)]);
+    for renderer in render::all() {
+        assert!(String::from_utf8(renderer.render(&report).unwrap().remove(0).bytes).unwrap().contains("out of memory"));
     }
-    publish("cells/ff/unfinished/claims/1.json".into(), b"{}");
-    let stored = Stored::read(folder.path()).unwrap();
-    let experiment = stored.experiment(None).unwrap();
-    assert_eq!(
-        (experiment.name.as_str(), stored.records_of(experiment).len()),
-        ("sbhar-limited-data", 24)
-    );
-    assert_eq!(stored.datasets_of(&stored.records), BTreeSet::from(["f00d".to_owned()]));
-    assert_eq!(stored.observations().keys().collect::<Vec<_>>(), ["etad", "prior"]);
-    assert!(stored.experiment(Some("0123")).is_ok());
-    assert!(
-        stored
-            .experiment(Some("other"))
-            .unwrap_err()
-            .to_string()
-            .contains("\"sbhar-limited-data\"")
-    );
-    publish("cells/00/broken/record.json".into(), b"{");
-    assert!(
-        Stored::read(folder.path())
-            .unwrap_err()
-            .to_string()
-            .contains("broken/record.json is not a record")
-    );
+}
+
+#[test]
+fn an_experiment_has_the_records_its_grid_plans_whoever_made_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("S");
+    let store = Store::create(&root).unwrap();
+    assert!(matches!(Stored::read(&root), Err(Error::Empty { .. })));
+    let all = cells();
+    let renamed = |c: &PlannedCell| PlannedCell { model: format!("my-{}", c.model), ..c.clone() };
+    store.add_experiment(TOML, &all[..45]).unwrap();
+    store.add_experiment(&TOML.replace("sbhar", "wide"), &all.iter().map(renamed).collect::<Vec<_>>()).unwrap();
+    // Made by an experiment that is not even there.
+    for record in records(|_, _, seed| seed > 1) {
+        let cell = root.join(format!("cells/{}/{}", &record.key.as_str()[..2], record.key));
+        let _ = crate::base::fsio::publish_new(&cell.join("record.json"), &serde_json::to_vec(&record).unwrap()).unwrap();
+    }
+    let stored = Stored::read(&root).unwrap();
+    let narrow = stored.experiment(Some("sbhar-limited-data")).unwrap();
+    assert_eq!(stored.records_of(narrow).unwrap().len(), 18);
+    let wide = stored.records_of(stored.experiment(Some("wide-limited-data")).unwrap()).unwrap();
+    assert_eq!((wide.len(), wide[0].model.as_str(), wide[0].fraction.value()), (24, "my-etad", 10.0));
+    let curves: Vec<_> = stored.observations().into_keys().collect();
+    assert_eq!(curves[..2], ["sbhar-limited-data/etad", "sbhar-limited-data/prior"]);
+    assert_eq!(curves[2..], ["wide-limited-data/my-etad", "wide-limited-data/my-prior"]);
+    assert!(stored.experiment(Some(&narrow.digest[..4])).is_ok());
+    assert!(stored.experiment(Some("other")).unwrap_err().to_string().contains("\"sbhar-limited-data\""));
+    crate::base::fsio::replace(&root.join("cells/00/broken/record.json"), b"{").unwrap();
+    assert!(Stored::read(&root).unwrap_err().to_string().contains("broken/record.json is damaged"));
 }

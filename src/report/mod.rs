@@ -23,15 +23,9 @@ pub enum Error {
     /// A file of the store cannot be read.
     #[error(transparent)]
     File(#[from] crate::base::fsio::Error),
-    /// A record is no record.
-    #[error("{} is not a record this version can read; it may come from a newer etalon", path.display())]
-    Record {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the parser said.
-        #[source]
-        source: serde_json::Error,
-    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
     /// A stored experiment is no TOML.
     #[error("{} is not TOML", path.display())]
     Experiment {

@@ -109,7 +109,7 @@ pub struct Completeness {
     pub done: usize,
     /// Cells of the experiment.
     pub expected: usize,
-    /// Cells without a record, gathered by model and fraction.
+    /// Cells without a record, gathered by model, fraction and reason.
     pub missing: Vec<Missing>,
 }
 
@@ -122,7 +122,7 @@ pub struct Missing {
     pub percent: f64,
     /// Seeds.
     pub seeds: Vec<u64>,
-    /// Why, where it is known.
+    /// Why they failed; `None` for cells that were not tried, were interrupted or are running.
     pub reason: Option<String>,
 }
 

@@ -1,25 +1,23 @@
-//! What a store holds, as far as a report or a curve needs it. The only place of the report that knows the store's layout.
+//! What a store holds, as a report or a curve sees it: records by the experiment whose grid plans them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::Error;
+use super::build::{Failure, Input};
 use crate::base::fsio;
 use crate::curves::Observation;
-use crate::store::Record;
+use crate::protocol::CellKey;
+use crate::store::{PlannedCell, Record, State, Store};
 
-/// Records and experiments of a store.
+/// A store with its records and experiments read.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// The store's folder.
-    pub path: PathBuf,
+    store: Store,
+    records: BTreeMap<CellKey, Record>,
     /// Oldest first.
-    pub experiments: Vec<StoredExperiment>,
-    /// By model, fraction, seed.
-    pub records: Vec<Record>,
-    /// Digest of the annotations and features of each cell, by cell key.
-    pub datasets: BTreeMap<String, String>,
+    experiments: Vec<StoredExperiment>,
 }
 
 /// A resolved experiment in the store.
@@ -31,24 +29,28 @@ pub struct StoredExperiment {
     pub name: String,
     /// The resolved TOML.
     pub text: String,
+    /// Its grid.
+    pub cells: Vec<PlannedCell>,
 }
 
 impl Stored {
-    /// Reads every record and experiment under `path`.
+    /// Reads every record and experiment of the store at `path`.
     ///
     /// # Errors
-    /// A file cannot be read or parsed, or there is no record at all.
+    /// It is no store, a file cannot be read or parsed, or there is no record at all.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let (records, datasets) = read_cells(&path.join("cells"))?;
+        let store = Store::open(path)?;
+        let records: BTreeMap<_, _> = store.records()?.into_iter().map(|r| (r.key.clone(), r)).collect();
         if records.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }
-        Ok(Self {
-            path: path.to_owned(),
-            experiments: read_experiments(&path.join("experiments"))?,
-            records,
-            datasets,
-        })
+        let experiments = read_experiments(&store)?;
+        Ok(Self { store, records, experiments })
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The experiment of that name or digest (a prefix will do); without one, the newest.
@@ -58,115 +60,102 @@ impl Stored {
     pub fn experiment(&self, wanted: Option<&str>) -> Result<&StoredExperiment, Error> {
         let matches = |e: &&StoredExperiment| wanted.is_none_or(|w| e.name == w || (w.len() >= 4 && e.digest.starts_with(w)));
         self.experiments.iter().rev().find(matches).ok_or_else(|| Error::NoExperiment {
-            path: self.path.clone(),
+            path: self.store.root().to_owned(),
             wanted: wanted.unwrap_or("").to_owned(),
             known: if self.experiments.is_empty() {
                 "none".into()
             } else {
-                self.experiments
-                    .iter()
-                    .map(|e| format!("{:?}", e.name))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                self.experiments.iter().map(|e| format!("{:?}", e.name)).collect::<Vec<_>>().join(", ")
             },
         })
     }
 
-    /// The records that `experiment` produced.
-    pub fn records_of(&self, experiment: &StoredExperiment) -> Vec<Record> {
-        self.records
-            .iter()
-            .filter(|r| r.provenance.experiment == experiment.digest)
-            .cloned()
-            .collect()
-    }
-
-    /// Digests of the data sets that these records were made from.
-    pub fn datasets_of(&self, records: &[Record]) -> BTreeSet<String> {
-        records.iter().filter_map(|r| self.datasets.get(r.key.as_str()).cloned()).collect()
-    }
-
-    /// Learning curves by name: the model's, preceded by the experiment's where the store holds several.
-    pub fn observations(&self) -> BTreeMap<String, Vec<Observation>> {
-        let mut curves: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
-        let ran: BTreeSet<&str> = self.records.iter().map(|r| r.provenance.experiment.as_str()).collect();
-        for record in &self.records {
-            let digest = &record.provenance.experiment;
-            let experiment = self
-                .experiments
-                .iter()
-                .find(|e| e.digest == *digest)
-                .map_or(digest.as_str(), |e| &e.name);
-            let name = if ran.len() > 1 {
-                format!("{experiment} {}/{}", digest.get(..6).unwrap_or(digest), record.model)
-            } else {
-                record.model.clone()
-            };
-            curves.entry(name).or_default().push(observation(record));
+    /// The records of the cells that `experiment` plans, whichever experiment made them, by model, fraction and seed. They
+    /// carry the model names of this experiment.
+    ///
+    /// # Errors
+    /// None of its cells is done.
+    pub fn records_of(&self, experiment: &StoredExperiment) -> Result<Vec<Record>, Error> {
+        let named = |cell: &PlannedCell| Some(Record { model: cell.model.clone(), ..self.records.get(&cell.key)?.clone() });
+        let mut records: Vec<Record> = experiment.cells.iter().filter_map(named).collect();
+        if records.is_empty() {
+            return Err(Error::Empty { path: self.store.root().to_owned() });
         }
-        curves
+        let place = |r: &Record| (r.fraction.value(), r.seed);
+        records.sort_by(|a, b| a.model.cmp(&b.model).then(place(a).partial_cmp(&place(b)).expect("percentages are finite")));
+        Ok(records)
+    }
+
+    /// Everything a report of `experiment` is made from.
+    ///
+    /// # Errors
+    /// None of its cells is done, or an attempt's files are damaged.
+    pub fn input(&self, experiment: &StoredExperiment) -> Result<Input, Error> {
+        let records = self.records_of(experiment)?;
+        let mut datasets = BTreeSet::new();
+        for record in &records {
+            // The explanation of a key may be missing in a store that was copied in part.
+            datasets.extend(self.store.cell(&record.key)?.map(|spec| spec.dataset.to_string()));
+        }
+        let mut failures = Vec::new();
+        for cell in experiment.cells.iter().filter(|c| !self.records.contains_key(&c.key)) {
+            match self.store.attempts(&cell.key)?.pop().map(|attempt| attempt.state) {
+                Some(State::Ended(outcome)) if outcome.is_failure() => {
+                    failures.push(Failure { key: cell.key.clone(), reason: outcome.to_string() });
+                }
+                _ => {}
+            }
+        }
+        let (experiment_toml, cells) = (experiment.text.clone(), experiment.cells.clone());
+        Ok(Input { experiment_toml, cells, records, failures, datasets })
+    }
+
+    /// The learning curves of an experiment by model.
+    ///
+    /// # Errors
+    /// None of its cells is done.
+    pub fn observations_of(&self, experiment: &StoredExperiment) -> Result<BTreeMap<String, Vec<Observation>>, Error> {
+        let mut curves: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
+        for record in self.records_of(experiment)? {
+            curves.entry(record.model.clone()).or_default().push(observation(&record));
+        }
+        Ok(curves)
+    }
+
+    /// The learning curves of all experiments by model, preceded by the experiment's name where several have results.
+    pub fn observations(&self) -> BTreeMap<String, Vec<Observation>> {
+        let curves: Vec<_> = self.experiments.iter().filter_map(|e| Some((e, self.observations_of(e).ok()?))).collect();
+        let prefix = |experiment: &StoredExperiment| {
+            let namesakes = curves.iter().filter(|(other, _)| other.name == experiment.name).count();
+            match (curves.len(), namesakes) {
+                (1, _) => String::new(),
+                (_, 1) => format!("{}/", experiment.name),
+                _ => format!("{} {}/", experiment.name, experiment.digest.get(..6).unwrap_or_default()),
+            }
+        };
+        let named = |(experiment, models): &(&StoredExperiment, BTreeMap<String, Vec<Observation>>)| {
+            let prefix = prefix(experiment);
+            models.iter().map(|(model, observations)| (format!("{prefix}{model}"), observations.clone())).collect::<Vec<_>>()
+        };
+        curves.iter().flat_map(named).collect()
     }
 }
 
 /// A record as a point of a learning curve.
 pub fn observation(record: &Record) -> Observation {
-    Observation {
-        n: record.sample.videos as f64,
-        score: record.scores.average_map,
-        seed: Some(record.seed),
-    }
+    Observation { n: record.sample.videos as f64, score: record.scores.average_map, seed: Some(record.seed) }
 }
 
-fn read_cells(cells: &Path) -> Result<(Vec<Record>, BTreeMap<String, String>), Error> {
-    let (mut records, mut datasets) = (Vec::new(), BTreeMap::new());
-    for shard in fsio::list(cells)? {
-        for cell in fsio::list(&cells.join(&shard))? {
-            let folder = cells.join(&shard).join(&cell);
-            let path = folder.join("record.json");
-            if !path.is_file() {
-                continue;
-            }
-            let record: Record = serde_json::from_slice(&fsio::read(&path)?).map_err(|source| Error::Record { path, source })?;
-            if let Some(digest) = dataset_digest(&folder.join("cell.json")) {
-                datasets.insert(record.key.as_str().to_owned(), digest);
-            }
-            records.push(record);
-        }
-    }
-    let order = |r: &Record| (r.model.clone(), (r.fraction.value() * 1e6) as u64, r.seed);
-    records.sort_by_key(order);
-    Ok((records, datasets))
-}
-
-/// The explanation of a key may be missing in a store that was copied in part; the report then lacks the digest.
-fn dataset_digest(path: &Path) -> Option<String> {
-    let cell: serde_json::Value = serde_json::from_slice(&fsio::read(path).ok()?).ok()?;
-    Some(cell.get("dataset")?.as_str()?.to_owned())
-}
-
-fn read_experiments(folder: &Path) -> Result<Vec<StoredExperiment>, Error> {
+fn read_experiments(store: &Store) -> Result<Vec<StoredExperiment>, Error> {
     let mut dated = Vec::new();
-    for file in fsio::list(folder)? {
-        let Some(digest) = file.strip_suffix(".toml") else { continue };
-        if digest.starts_with('.') {
-            continue;
-        }
-        let path = folder.join(&file);
+    for digest in store.experiments()? {
+        let path = store.experiment(&digest)?;
         let text = fsio::read_text(&path)?;
-        let table: toml::Table = toml::from_str(&text).map_err(|source| Error::Experiment {
-            path: path.clone(),
-            source,
-        })?;
-        let name = table.get("name").and_then(toml::Value::as_str).unwrap_or(digest).to_owned();
+        let table: toml::Table = toml::from_str(&text).map_err(|source| Error::Experiment { path: path.clone(), source })?;
+        let name = table.get("name").and_then(toml::Value::as_str).unwrap_or(&digest).to_owned();
         let written = path.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-        dated.push((
-            written,
-            StoredExperiment {
-                digest: digest.to_owned(),
-                name,
-                text,
-            },
-        ));
+        let cells = store.planned(&digest)?;
+        dated.push((written, StoredExperiment { digest, name, text, cells }));
     }
     dated.sort_by(|a, b| (a.0, &a.1.digest).cmp(&(b.0, &b.1.digest)));
     Ok(dated.into_iter().map(|d| d.1).collect())

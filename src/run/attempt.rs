@@ -51,24 +51,15 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
     worker.watch.watch(cell, Happening::Started { attempt: lease.attempt() });
 
     let mut timeline = Timeline::start();
-    let mut process = Process::spawn(command).map_err(|source| Error::Spawn {
-        program: worker.program.clone(),
-        source,
-    })?;
+    let mut process = Process::spawn(command).map_err(|source| Error::Spawn { program: worker.program.clone(), source })?;
     let mut ending = Ending::default();
     let ended = loop {
-        match process.next(TICK).map_err(|source| Error::Wait {
-            pid: process.pid(),
-            source,
-        })? {
+        match process.next(TICK).map_err(|source| Error::Wait { pid: process.pid(), source })? {
             Next::Ended(ended) => break ended,
             Next::Quiet => {}
             Next::Line(line) => match serde_json::from_slice::<Event>(&line) {
                 Ok(event) => {
-                    journal.append(&Entry {
-                        at_s: timeline.observe(&event),
-                        event: event.clone(),
-                    })?;
+                    journal.append(&Entry { at_s: timeline.observe(&event), event: event.clone() })?;
                     worker.watch.watch(cell, Happening::Event(&event));
                 }
                 Err(_) => keep_stray_output(&dir, &line)?,
@@ -88,21 +79,14 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
     let made = match Made::read(&dir) {
         Ok(made) => made,
         Err(error) => {
-            let outcome = Outcome::Failed {
-                stage: timeline.stage(),
-                code: 0,
-                message: format!("it ended without a result: {error}"),
-            };
+            let outcome = Outcome::Failed { stage: timeline.stage(), code: 0, message: format!("it ended without a result: {error}") };
             lease.end(&outcome)?;
             return Ok(outcome);
         }
     };
     let mut record = compose(worker, cell, &lease, made, usage);
     if let Some(earlier) = resumed_from {
-        record.notes.push(format!(
-            "resumed from attempt {earlier}; the cost is that of attempt {} alone",
-            lease.attempt()
-        ));
+        record.notes.push(format!("resumed from attempt {earlier}; the cost is that of attempt {} alone", lease.attempt()));
     }
     let _ = lease.complete(&record)?;
     worker.watch.watch(cell, Happening::Finished(&record));
@@ -165,11 +149,7 @@ struct Timeline {
 impl Timeline {
     fn start() -> Self {
         let now = Instant::now();
-        Self {
-            begun: now,
-            beat: now,
-            phases: Vec::new(),
-        }
+        Self { begun: now, beat: now, phases: Vec::new() }
     }
 
     /// Seconds since the start, and the phase if the event begins one.
@@ -197,19 +177,8 @@ impl Timeline {
     fn usage(&self, ended: &Ended, threads: usize) -> Usage {
         let wall_s = self.begun.elapsed().as_secs_f64();
         let ends = self.phases.iter().skip(1).map(|(_, at)| *at).chain([wall_s]);
-        let phases = self
-            .phases
-            .iter()
-            .zip(ends)
-            .map(|((phase, from), to)| (*phase, to - from))
-            .collect();
-        Usage {
-            wall_s,
-            cpu_s: ended.cpu_s,
-            peak_rss_bytes: ended.peak_rss_bytes,
-            threads,
-            phases,
-        }
+        let phases = self.phases.iter().zip(ends).map(|((phase, from), to)| (*phase, to - from)).collect();
+        Usage { wall_s, cpu_s: ended.cpu_s, peak_rss_bytes: ended.peak_rss_bytes, threads, phases }
     }
 }
 
@@ -228,9 +197,7 @@ impl Ending {
             None => {
                 let outcome = match () {
                     () if worker.stop.requested() => Outcome::Interrupted,
-                    () if elapsed > limit => Outcome::TimedOut {
-                        limit_s: limit.as_secs_f64(),
-                    },
+                    () if elapsed > limit => Outcome::TimedOut { limit_s: limit.as_secs_f64() },
                     () => return,
                 };
                 process.signal(libc::SIGTERM);
@@ -259,11 +226,7 @@ impl Ending {
         let stage = timeline.stage();
         Some(match ended.status.signal() {
             Some(signal) => Outcome::Killed { signal, stage },
-            None => Outcome::Failed {
-                stage,
-                code: ended.status.code().unwrap_or(-1),
-                message: last_words(&dir.join("stderr.log")),
-            },
+            None => Outcome::Failed { stage, code: ended.status.code().unwrap_or(-1), message: last_words(&dir.join("stderr.log")) },
         })
     }
 }
@@ -292,11 +255,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stderr.log");
         assert_eq!(last_words(&path), "it said nothing");
-        fsio::replace(
-            &path,
-            b"warning: x\nerror: old\nerror: cannot read a.npy\n  caused by: no such file\n",
-        )
-        .unwrap();
+        fsio::replace(&path, b"warning: x\nerror: old\nerror: cannot read a.npy\n  caused by: no such file\n").unwrap();
         assert_eq!(last_words(&path), "cannot read a.npy\n  caused by: no such file");
         fsio::replace(&path, b"one\nthread 'main' panicked\n").unwrap();
         assert_eq!(last_words(&path), "one\nthread 'main' panicked");
@@ -307,11 +266,7 @@ mod tests {
         let mut timeline = Timeline::start();
         timeline.phases = vec![(Phase::Load, 0.25), (Phase::Train, 1.0)];
         timeline.begun = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
-        let ended = Ended {
-            status: std::process::ExitStatus::from_raw(0),
-            cpu_s: 1.5,
-            peak_rss_bytes: 7,
-        };
+        let ended = Ended { status: std::process::ExitStatus::from_raw(0), cpu_s: 1.5, peak_rss_bytes: 7 };
         let usage = timeline.usage(&ended, 2);
         assert_eq!(usage.phases[0], (Phase::Load, 0.75));
         assert!((usage.phases[1].1 - 2.0).abs() < 0.5 && usage.wall_s >= 3.0);

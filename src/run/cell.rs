@@ -56,22 +56,10 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let mut notes = corpus.dataset.notes.clone();
     notes.extend(sample.note());
     notes.extend(trained.notes);
-    let training = TrainingFacts {
-        steps: trained.steps,
-        epochs: trained.epochs,
-        parameters: trained.parameters,
-        final_loss: trained.final_loss,
-    };
+    let training =
+        TrainingFacts { steps: trained.steps, epochs: trained.epochs, parameters: trained.parameters, final_loss: trained.final_loss };
     let facts = sample_facts(&corpus.dataset, &sample, &split.test);
-    Made {
-        sample: facts,
-        scores,
-        training,
-        detections: digest,
-        libtorch: libtorch(config),
-        notes,
-    }
-    .write(dir)?;
+    Made { sample: facts, scores, training, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;
     Ok(())
 }
 

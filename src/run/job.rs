@@ -90,10 +90,7 @@ impl Made {
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = fsio::read(path)?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::BadJob {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    })
+    serde_json::from_slice(&bytes).map_err(|e| Error::BadJob { path: path.to_owned(), reason: e.to_string() })
 }
 
 fn write<T: Serialize>(path: PathBuf, value: &T) -> Result<PathBuf> {

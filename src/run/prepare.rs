@@ -53,10 +53,12 @@ impl Prepared {
     /// There is none of that name.
     pub fn model(&self, name: &str) -> Result<&ModelConfig> {
         let known = || self.experiment.model.keys().cloned().collect();
-        self.experiment.model.get(name).ok_or_else(|| Error::NoModel {
-            name: name.to_owned(),
-            known: known(),
-        })
+        self.experiment.model.get(name).ok_or_else(|| Error::NoModel { name: name.to_owned(), known: known() })
+    }
+
+    /// The annotated instances of the test videos.
+    pub fn truth(&self) -> GroundTruth {
+        GroundTruth::of(&self.corpus.dataset, &self.split.test)
     }
 
     /// Scores detections on the test videos by the experiment's rules.
@@ -64,8 +66,7 @@ impl Prepared {
     /// # Errors
     /// No test video has an instance, or a detection is not finite.
     pub fn evaluate(&self, detections: &Detections) -> Result<Scores> {
-        let truth = GroundTruth::of(&self.corpus.dataset, &self.split.test);
         let settings = &self.experiment.evaluate;
-        eval::evaluate(&truth, detections, &settings.tiou, settings.rules, &[]).map_err(Error::input)
+        eval::evaluate(&self.truth(), detections, &settings.tiou, settings.rules, &[]).map_err(Error::input)
     }
 }

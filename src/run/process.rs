@@ -59,11 +59,7 @@ impl Process {
                 }
             }
         });
-        Ok(Self {
-            pid: child.id(),
-            lines,
-            ended: None,
-        })
+        Ok(Self { pid: child.id(), lines, ended: None })
     }
 
     /// Process identifier.

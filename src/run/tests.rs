@@ -36,30 +36,14 @@ impl Scene {
         let experiment = store.add_experiment("name = \"scripted\"\n", &[]).unwrap();
         fsio::replace(&dir.path().join("made.json"), MADE.as_bytes()).unwrap();
         let made = dir.path().join("made.json");
-        let head = format!(
-            "#!/bin/sh\ncd \"${{2%/*}}\"\nattempt=${{PWD##*/}}\nfinish() {{ cp {} result.json; }}\n",
-            made.display()
-        );
+        let head = format!("#!/bin/sh\ncd \"${{2%/*}}\"\nattempt=${{PWD##*/}}\nfinish() {{ cp {} result.json; }}\n", made.display());
         let source = dir.path().join("child.sh");
         fsio::replace(&source, format!("{head}{script}\n").as_bytes()).unwrap();
         // By another process: a descriptor of ours that is open for writing while another test forks makes the program busy.
-        let installed = Command::new("install")
-            .args(["-m", "755"])
-            .arg(&source)
-            .arg(dir.path().join("child"))
-            .status();
+        let installed = Command::new("install").args(["-m", "755"]).arg(&source).arg(dir.path().join("child")).status();
         assert!(installed.unwrap().success());
-        let limits = CellLimits {
-            time: Span(Duration::from_secs(60)),
-            attempts: 3,
-        };
-        Self {
-            dir,
-            store,
-            experiment,
-            limits,
-            stop: Stop::default(),
-        }
+        let limits = CellLimits { time: Span(Duration::from_secs(60)), attempts: 3 };
+        Self { dir, store, experiment, limits, stop: Stop::default() }
     }
 
     fn program(&self) -> PathBuf {
@@ -85,10 +69,7 @@ impl Scene {
 
     fn outcomes(&self, cell: &Cell) -> Vec<Outcome> {
         let attempts = self.store.attempts(&cell.key).unwrap();
-        attempts
-            .into_iter()
-            .filter_map(|a| if let State::Ended(outcome) = a.state { Some(outcome) } else { None })
-            .collect()
+        attempts.into_iter().filter_map(|a| if let State::Ended(outcome) = a.state { Some(outcome) } else { None }).collect()
     }
 }
 
@@ -112,13 +93,7 @@ fn events_become_phases_and_stray_output_is_kept() {
            echo '{"event":"phase","phase":"train"}'; sleep 0.1; finish"#,
     );
     let cells = cells(1);
-    assert_eq!(
-        scene.run(&cells, 1, &()),
-        Tally {
-            done: 1,
-            ..Tally::default()
-        }
-    );
+    assert_eq!(scene.run(&cells, 1, &()), Tally { done: 1, ..Tally::default() });
     let record = scene.store.record(&cells[0].key).unwrap().unwrap();
     let phases: Vec<Phase> = record.usage.phases.iter().map(|p| p.0).collect();
     assert_eq!(phases, [Phase::Load, Phase::Train]);
@@ -139,14 +114,7 @@ fn a_cell_that_fails_twice_succeeds_at_the_third_attempt_and_resumes() {
     let cells = cells(1);
     assert_eq!(scene.run(&cells, 1, &()).done, 1);
     let outcomes = scene.outcomes(&cells[0]);
-    assert_eq!(
-        outcomes[0],
-        Outcome::Failed {
-            stage: None,
-            code: 1,
-            message: "attempt 1 is unlucky".into()
-        }
-    );
+    assert_eq!(outcomes[0], Outcome::Failed { stage: None, code: 1, message: "attempt 1 is unlucky".into() });
     assert_eq!(outcomes[2], Outcome::Completed);
     let record = scene.store.record(&cells[0].key).unwrap().unwrap();
     assert_eq!(record.attempt, 3);
@@ -181,10 +149,7 @@ fn a_killed_child_and_a_missing_result_are_failures_that_stop_at_the_limit() {
 #[test]
 fn a_cell_that_takes_too_long_is_stopped_with_its_descendants() {
     let mut scene = Scene::new("sleep 60");
-    scene.limits = CellLimits {
-        time: Span(Duration::from_millis(200)),
-        attempts: 1,
-    };
+    scene.limits = CellLimits { time: Span(Duration::from_millis(200)), attempts: 1 };
     let begun = Instant::now();
     let cells = cells(1);
     assert_eq!(scene.run(&cells, 1, &()).failed.len(), 1);

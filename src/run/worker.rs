@@ -92,12 +92,9 @@ impl Worker<'_> {
         let shared = Mutex::new((cells.iter().collect::<VecDeque<_>>(), Tally::default()));
         let slots = self.jobs.clamp(1, cells.len().max(1));
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..slots)
-                .map(|_| scope.spawn(|| self.slot(&shared, began).inspect_err(|_| self.stop.request())))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let threads: Vec<_> =
+                (0..slots).map(|_| scope.spawn(|| self.slot(&shared, began).inspect_err(|_| self.stop.request()))).collect();
+            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         let (queue, mut tally) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         tally.left = queue.len();

@@ -29,14 +29,8 @@ pub fn t_interval(values: &[f64], level: f64) -> Option<Estimate> {
     let point = mean(values)?;
     let interval = standard_error(values).map(|error| {
         let freedom = (values.len() - 1) as f64;
-        let t = StudentsT::new(0.0, 1.0, freedom)
-            .expect("at least one degree of freedom")
-            .inverse_cdf(0.5 + level / 2.0);
-        Interval {
-            level,
-            lower: point - t * error,
-            upper: point + t * error,
-        }
+        let t = StudentsT::new(0.0, 1.0, freedom).expect("at least one degree of freedom").inverse_cdf(0.5 + level / 2.0);
+        Interval { level, lower: point - t * error, upper: point + t * error }
     });
     Some(Estimate { point, interval })
 }
@@ -49,11 +43,7 @@ pub fn quantile(ascending: &[f64], q: f64) -> Option<f64> {
     let above = (below + 1).min(last);
     // Equal neighbours are returned as they are, so that infinities do not turn into NaN.
     let (low, high) = (ascending[below], ascending[above]);
-    Some(if low == high || share == 0.0 {
-        low
-    } else {
-        low + share * (high - low)
-    })
+    Some(if low == high || share == 0.0 { low } else { low + share * (high - low) })
 }
 
 #[cfg(test)]
@@ -71,13 +61,7 @@ mod tests {
 
     #[test]
     fn one_value_has_a_mean_but_no_spread() {
-        assert_eq!(
-            t_interval(&[0.4], 0.9),
-            Some(Estimate {
-                point: 0.4,
-                interval: None
-            })
-        );
+        assert_eq!(t_interval(&[0.4], 0.9), Some(Estimate { point: 0.4, interval: None }));
         assert_eq!((mean(&[]), standard_error(&[1.0])), (None, None));
     }
 

@@ -51,16 +51,9 @@ impl fmt::Display for Outcome {
         match self {
             Self::Completed => write!(f, "completed"),
             Self::Failed { message, .. } => write!(f, "{message}"),
-            Self::TimedOut { limit_s } => write!(
-                f,
-                "stopped after {}; raise `limits.cell.time`",
-                crate::base::units::seconds(*limit_s)
-            ),
+            Self::TimedOut { limit_s } => write!(f, "stopped after {}; raise `limits.cell.time`", crate::base::units::seconds(*limit_s)),
             Self::Killed { signal: libc::SIGKILL, .. } => {
-                write!(
-                    f,
-                    "killed (signal 9), probably for want of memory; run fewer cells at once with --jobs"
-                )
+                write!(f, "killed (signal 9), probably for want of memory; run fewer cells at once with --jobs")
             }
             Self::Killed { signal, .. } => write!(f, "ended by signal {signal}"),
             Self::Interrupted => write!(f, "interrupted"),

@@ -55,10 +55,7 @@ pub enum Error {
 impl Error {
     /// For `map_err`: the content of `path` cannot be understood.
     pub(super) fn damaged<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Self + '_ {
-        move |reason| Self::Damaged {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        move |reason| Self::Damaged { path: path.to_owned(), reason: reason.to_string() }
     }
 }
 

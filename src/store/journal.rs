@@ -35,10 +35,7 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub fn create(path: &Path) -> Result<Self> {
-        let mut journal = Self {
-            path: path.to_owned(),
-            file: fsio::open_append(path)?,
-        };
+        let mut journal = Self { path: path.to_owned(), file: fsio::open_append(path)? };
         journal.line(HEADER.to_owned())?;
         Ok(journal)
     }
@@ -54,10 +51,7 @@ impl Journal {
     /// One write per line, so that only a crash of the machine can tear it.
     fn line(&mut self, mut text: String) -> Result<()> {
         text.push('\n');
-        Ok(self
-            .file
-            .write_all(text.as_bytes())
-            .map_err(fsio::Error::wrap("write", &self.path))?)
+        Ok(self.file.write_all(text.as_bytes()).map_err(fsio::Error::wrap("write", &self.path))?)
     }
 }
 
@@ -82,18 +76,12 @@ pub fn read(path: &Path) -> Result<Contents> {
         Some(HEADER) => {}
         // Torn in its first line: nothing was recorded yet.
         None if HEADER.starts_with(rest) => {
-            return Ok(Contents {
-                entries: Vec::new(),
-                torn: !rest.is_empty(),
-            });
+            return Ok(Contents { entries: Vec::new(), torn: !rest.is_empty() });
         }
         _ => return Err(Error::damaged(path)(format!("its first line is not {HEADER}"))),
     }
     let parse = |(i, line): (usize, &str)| serde_json::from_str(line).map_err(|e| Error::damaged(path)(format!("line {}: {e}", i + 2)));
-    Ok(Contents {
-        entries: lines.enumerate().map(parse).collect::<Result<_>>()?,
-        torn: !rest.is_empty(),
-    })
+    Ok(Contents { entries: lines.enumerate().map(parse).collect::<Result<_>>()?, torn: !rest.is_empty() })
 }
 
 #[cfg(test)]
@@ -107,27 +95,13 @@ mod tests {
         let path = dir.path().join("events.jsonl");
         let mut journal = Journal::create(&path).unwrap();
         let entries = [
-            Entry {
-                at_s: 0.1,
-                event: Event::Phase { phase: Phase::Load },
-            },
-            Entry {
-                at_s: 0.2,
-                event: Event::Note {
-                    text: "padded to 1024 — fine".into(),
-                },
-            },
+            Entry { at_s: 0.1, event: Event::Phase { phase: Phase::Load } },
+            Entry { at_s: 0.2, event: Event::Note { text: "padded to 1024 — fine".into() } },
         ];
         for entry in &entries {
             journal.append(entry).unwrap();
         }
-        assert_eq!(
-            read(&path).unwrap(),
-            Contents {
-                entries: entries.to_vec(),
-                torn: false
-            }
-        );
+        assert_eq!(read(&path).unwrap(), Contents { entries: entries.to_vec(), torn: false });
 
         let bytes = fsio::read(&path).unwrap();
         for length in 0..bytes.len() {

@@ -12,7 +12,7 @@ use super::record::Record;
 use crate::base::fsio::{self, Published};
 use crate::base::{Digest, Percent};
 use crate::eval::Detections;
-use crate::protocol::{Cell, CellKey};
+use crate::protocol::{Cell, CellKey, CellSpec};
 
 /// Format of a store, `major.minor`. History: 1.0 the first.
 const FORMAT: &str = "1.0";
@@ -41,12 +41,7 @@ pub struct PlannedCell {
 
 impl From<&Cell> for PlannedCell {
     fn from(cell: &Cell) -> Self {
-        Self {
-            key: cell.key.clone(),
-            model: cell.model.clone(),
-            fraction: cell.spec.fraction,
-            seed: cell.spec.seed,
-        }
+        Self { key: cell.key.clone(), model: cell.model.clone(), fraction: cell.spec.fraction, seed: cell.spec.seed }
     }
 }
 
@@ -88,14 +83,8 @@ impl Store {
         let major = |text: &str| text.split('.').next().and_then(|major| major.parse::<u32>().ok());
         match major(&format) {
             None => Err(Error::damaged(&marker)(format!("format {format:?} is not a version"))),
-            found if found > major(FORMAT) => Err(Error::Newer {
-                path: root.to_owned(),
-                found: format,
-                known: FORMAT,
-            }),
-            Some(_) => Ok(Self {
-                root: std::path::absolute(root).map_err(fsio::Error::wrap("find", root))?,
-            }),
+            found if found > major(FORMAT) => Err(Error::Newer { path: root.to_owned(), found: format, known: FORMAT }),
+            Some(_) => Ok(Self { root: std::path::absolute(root).map_err(fsio::Error::wrap("find", root))? }),
         }
     }
 
@@ -122,12 +111,7 @@ impl Store {
     /// The folder cannot be listed.
     pub fn experiments(&self) -> Result<Vec<String>> {
         let names = fsio::list(&self.root.join("experiments"))?;
-        Ok(names
-            .iter()
-            .filter(|n| !n.starts_with('.'))
-            .filter_map(|n| n.strip_suffix(".toml"))
-            .map(str::to_owned)
-            .collect())
+        Ok(names.iter().filter(|n| !n.starts_with('.')).filter_map(|n| n.strip_suffix(".toml")).map(str::to_owned).collect())
     }
 
     /// The file of a resolved experiment.
@@ -139,11 +123,7 @@ impl Store {
         if path.exists() {
             return Ok(path);
         }
-        Err(Error::UnknownExperiment {
-            path: self.root.clone(),
-            digest: digest.to_owned(),
-            known: self.experiments()?,
-        })
+        Err(Error::UnknownExperiment { path: self.root.clone(), digest: digest.to_owned(), known: self.experiments()? })
     }
 
     /// The cells of an experiment in running order.
@@ -178,6 +158,14 @@ impl Store {
         read_json(&self.cell_path(key).join("record.json"))
     }
 
+    /// What the key of a cell stands for; `None` when nobody has begun it.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read.
+    pub fn cell(&self, key: &CellKey) -> Result<Option<CellSpec>> {
+        read_json(&self.cell_path(key).join("cell.json"))
+    }
+
     /// Whether a cell has its record.
     pub fn is_done(&self, key: &CellKey) -> bool {
         self.cell_path(key).join("record.json").exists()
@@ -189,10 +177,7 @@ impl Store {
     /// A claim or an outcome is damaged or cannot be read.
     pub fn attempts(&self, key: &CellKey) -> Result<Vec<Attempt>> {
         let cell = self.cell_path(key);
-        claim_numbers(&cell)?
-            .into_iter()
-            .map(|number| read_attempt(&cell, number))
-            .collect()
+        claim_numbers(&cell)?.into_iter().map(|number| read_attempt(&cell, number)).collect()
     }
 
     /// Asks for the right to make the next attempt at a cell.
@@ -205,11 +190,7 @@ impl Store {
         if let Some(last) = claim_numbers(&folder)?.pop() {
             let attempt = read_attempt(&folder, last)?;
             if attempt.state == State::Running {
-                return Ok(if self.is_done(&cell.key) {
-                    Granted::Done
-                } else {
-                    Granted::Busy(attempt.claim)
-                });
+                return Ok(if self.is_done(&cell.key) { Granted::Done } else { Granted::Busy(attempt.claim) });
             }
             next = last + 1;
         }
@@ -245,10 +226,7 @@ impl Store {
     }
 
     fn cell_path(&self, key: &CellKey) -> PathBuf {
-        self.root
-            .join("cells")
-            .join(key.as_str().get(..2).unwrap_or_default())
-            .join(key.as_str())
+        self.root.join("cells").join(key.as_str().get(..2).unwrap_or_default()).join(key.as_str())
     }
 }
 

@@ -56,11 +56,7 @@ impl Claim {
         if self.namespace == process::namespace() {
             return Ok(Stat::of(self.pid).is_some_and(|s| s.alive && s.started == self.pid_started));
         }
-        let modified = |path: &Path| {
-            std::fs::metadata(path)
-                .and_then(|m| m.modified())
-                .map_err(fsio::Error::wrap("read", path))
-        };
+        let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).map_err(fsio::Error::wrap("read", path));
         let probe = path.with_file_name(format!(".probe.{}", uuid::Uuid::new_v4().simple()));
         fsio::touch(&probe)?;
         let now = modified(&probe);
@@ -117,10 +113,7 @@ impl Lease {
     pub fn prepare(&self) -> Result<Option<u32>> {
         let dir = self.dir();
         fsio::create_dir(&dir)?;
-        let earlier = (1..self.attempt)
-            .rev()
-            .map(|n| (n, self.checkpoint_of(n)))
-            .find(|(_, folder)| folder.is_dir());
+        let earlier = (1..self.attempt).rev().map(|n| (n, self.checkpoint_of(n))).find(|(_, folder)| folder.is_dir());
         let Some((number, folder)) = earlier else { return Ok(None) };
         fsio::copy_folder(&folder, &dir.join("checkpoint"))?;
         Ok(Some(number))
@@ -165,10 +158,9 @@ impl Lease {
         let text = serde_json::to_vec_pretty(outcome).expect("an outcome is plain data");
         match fsio::publish_new(&self.dir().join("outcome.json"), &text)? {
             Published::New => Ok(()),
-            Published::AlreadyThere => Err(Error::Damaged {
-                path: self.dir().join("outcome.json"),
-                reason: "an attempt ended twice".to_owned(),
-            }),
+            Published::AlreadyThere => {
+                Err(Error::Damaged { path: self.dir().join("outcome.json"), reason: "an attempt ended twice".to_owned() })
+            }
         }
     }
 }

@@ -19,9 +19,7 @@ use crate::base::fsio;
 pub fn write_parquet(path: &Path, records: &[Record]) -> Result<()> {
     let broken = |error: polars::error::PolarsError| Error::damaged(path)(error);
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes)
-        .finish(&mut table(records).map_err(broken)?)
-        .map_err(broken)?;
+    ParquetWriter::new(&mut bytes).finish(&mut table(records).map_err(broken)?).map_err(broken)?;
     Ok(fsio::replace(path, &bytes)?)
 }
 

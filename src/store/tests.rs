@@ -103,11 +103,7 @@ fn a_held_cell_is_busy_and_a_done_one_is_done() {
 fn a_failed_attempt_is_kept_and_the_next_one_gets_the_next_number() {
     let (_dir, store) = store();
     let cell = cell(0);
-    let failed = Outcome::Failed {
-        stage: None,
-        code: 1,
-        message: "no".into(),
-    };
+    let failed = Outcome::Failed { stage: None, code: 1, message: "no".into() };
     leased(store.claim(&cell).unwrap()).end(&failed).unwrap();
     assert_eq!(leased(store.claim(&cell).unwrap()).attempt(), 2);
     let states: Vec<State> = store.attempts(&cell.key).unwrap().into_iter().map(|a| a.state).collect();
@@ -143,12 +139,7 @@ fn a_holder_on_another_machine_is_judged_by_its_heartbeat() {
     assert!(matches!(store.claim(&cell).unwrap(), Granted::Busy(_)));
 
     let old = SystemTime::now() - STALE_AFTER - Duration::from_secs(1);
-    std::fs::File::options()
-        .write(true)
-        .open(claim_path(&lease))
-        .unwrap()
-        .set_modified(old)
-        .unwrap();
+    std::fs::File::options().write(true).open(claim_path(&lease)).unwrap().set_modified(old).unwrap();
     assert_eq!(store.attempts(&cell.key).unwrap()[0].state, State::Lost);
     lease.heartbeat().unwrap();
     assert_eq!(store.attempts(&cell.key).unwrap()[0].state, State::Running);
@@ -160,10 +151,7 @@ fn a_late_zombie_cannot_change_the_record() {
     let cell = cell(0);
     let zombie = kill(leased(store.claim(&cell).unwrap()));
     let heir = leased(store.claim(&cell).unwrap());
-    let (mine, theirs) = (
-        record(&cell, 2, Digest::of_bytes(b"heir")),
-        record(&cell, 1, Digest::of_bytes(b"zombie")),
-    );
+    let (mine, theirs) = (record(&cell, 2, Digest::of_bytes(b"heir")), record(&cell, 1, Digest::of_bytes(b"zombie")));
     assert_eq!(heir.complete(&mine).unwrap(), Published::New);
     assert_eq!(zombie.complete(&theirs).unwrap(), Published::AlreadyThere);
     assert_eq!(store.record(&cell.key).unwrap(), Some(mine));
@@ -226,11 +214,7 @@ fn detections_read_back_as_written() {
     let (_dir, store) = store();
     let cell = cell(0);
     let lease = leased(store.claim(&cell).unwrap());
-    let detection = Detection {
-        segment: [0.1, 1.0 / 3.0].into(),
-        label: 2,
-        score: 0.7,
-    };
+    let detection = Detection { segment: [0.1, 1.0 / 3.0].into(), label: 2, score: 0.7 };
     let detections = [("v".to_owned(), vec![detection])].into();
     let digest = super::layout::write_detections(&lease.dir(), &detections).unwrap();
     let record = record(&cell, 1, digest);
@@ -288,15 +272,8 @@ fn many_workers_may_create_one_store_at_once() {
 fn a_damaged_record_is_named() {
     let (_dir, store) = store();
     let cell = cell(0);
-    let _ = leased(store.claim(&cell).unwrap())
-        .complete(&record(&cell, 1, Digest::of_bytes(b"x")))
-        .unwrap();
-    let path = store
-        .root()
-        .join("cells")
-        .join(&cell.key.as_str()[..2])
-        .join(cell.key.as_str())
-        .join("record.json");
+    let _ = leased(store.claim(&cell).unwrap()).complete(&record(&cell, 1, Digest::of_bytes(b"x"))).unwrap();
+    let path = store.root().join("cells").join(&cell.key.as_str()[..2]).join(cell.key.as_str()).join("record.json");
     fsio::replace(&path, b"{").unwrap();
     assert!(store.records().unwrap_err().to_string().contains(path.to_str().unwrap()));
 }

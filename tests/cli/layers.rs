@@ -17,20 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("nn", &["base", "data", "config", "event", "eval"]),
     ("detectors", &["base", "data", "protocol", "config", "event", "eval", "nn"]),
     ("store", &["base", "protocol", "eval", "profile", "event"]),
-    (
-        "run",
-        &[
-            "base",
-            "data",
-            "protocol",
-            "config",
-            "event",
-            "eval",
-            "profile",
-            "detectors",
-            "store",
-        ],
-    ),
+    ("run", &["base", "data", "protocol", "config", "event", "eval", "profile", "detectors", "store"]),
     ("report", &["base", "stats", "curves", "eval", "profile", "protocol", "store"]),
 ];
 
@@ -73,17 +60,9 @@ fn sources() -> Vec<Source> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("source is UTF-8");
-                let code = text
-                    .lines()
-                    .map(|line| line.split("//").next().unwrap_or_default())
-                    .collect::<Vec<_>>()
-                    .join("\n");
+                let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
                 let path = path.strip_prefix(&root).expect("found below src").to_string_lossy().into_owned();
-                found.push(Source {
-                    path,
-                    lines: text.lines().count(),
-                    code,
-                });
+                found.push(Source { path, lines: text.lines().count(), code });
             }
         }
     }
@@ -183,11 +162,7 @@ fn heavy_crates_are_named_behind_their_door_only() {
 
 #[test]
 fn no_file_is_too_long() {
-    let long: Vec<String> = sources()
-        .iter()
-        .filter(|s| s.lines > LONGEST_FILE)
-        .map(|s| format!("{}: {} lines", s.path, s.lines))
-        .collect();
+    let long: Vec<String> = sources().iter().filter(|s| s.lines > LONGEST_FILE).map(|s| format!("{}: {} lines", s.path, s.lines)).collect();
     assert!(long.is_empty(), "split what has over {LONGEST_FILE} lines:\n{}", long.join("\n"));
 }
 

@@ -24,9 +24,7 @@ struct Ran {
 
 impl CliTest {
     fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().expect("a temporary folder"),
-        }
+        Self { dir: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// Writes a file into the folder and returns its path.
@@ -39,17 +37,10 @@ impl CliTest {
 
     /// Runs `etalon` with the folder as working directory.
     fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_etalon"))
-            .args(arguments)
-            .current_dir(self.dir.path())
-            .output();
+        let output = Command::new(env!("CARGO_BIN_EXE_etalon")).args(arguments).current_dir(self.dir.path()).output();
         let Output { status, stdout, stderr } = output.expect("the command starts");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        Ran {
-            code: status.code(),
-            stdout: text(stdout),
-            stderr: text(stderr),
-        }
+        Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
     }
 }
 

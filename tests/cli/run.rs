@@ -48,26 +48,15 @@ fn results(store: &Path) -> BTreeMap<String, [serde_json::Value; 3]> {
 fn a_run_fills_the_store_and_a_second_one_has_nothing_to_do() {
     let test = CliTest::new();
     test.file("small.toml", EXPERIMENT);
-    let first = test
-        .run(["run", "small.toml", "--store", "S", "--jobs", "2", "--json", "--quiet"])
-        .json();
-    assert_eq!(
-        (&first["cells"], &first["done"], &first["found"]),
-        (&6.into(), &6.into(), &0.into())
-    );
+    let first = test.run(["run", "small.toml", "--store", "S", "--jobs", "2", "--json", "--quiet"]).json();
+    assert_eq!((&first["cells"], &first["done"], &first["found"]), (&6.into(), &6.into(), &0.into()));
     let again = test.run(["run", "S", "--json", "--quiet"]).json();
-    assert_eq!(
-        (&again["done"], &again["found"], &again["experiment"]),
-        (&0.into(), &6.into(), &first["experiment"])
-    );
+    assert_eq!((&again["done"], &again["found"], &again["experiment"]), (&0.into(), &6.into(), &first["experiment"]));
 
     let status = test.run(["status", "S", "--json"]).json();
     let rows = status[0]["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 3);
-    assert!(
-        rows.iter()
-            .all(|r| r["done"] == 2 && r["failed"] == 0 && r["mean_map"].as_f64().is_some())
-    );
+    assert!(rows.iter().all(|r| r["done"] == 2 && r["failed"] == 0 && r["mean_map"].as_f64().is_some()));
 }
 
 #[test]
@@ -129,10 +118,7 @@ fn two_runs_at_once_share_one_store() {
 #[test]
 fn an_interrupted_run_says_so_and_leaves_a_store_to_continue() {
     let test = CliTest::new();
-    test.file(
-        "small.toml",
-        &EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]"),
-    );
+    test.file("small.toml", &EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]"));
     let run = Command::new(env!("CARGO_BIN_EXE_etalon"))
         .args(["run", "small.toml", "--store", "S", "--jobs", "1", "--json", "--quiet"])
         .current_dir(test.dir.path())
@@ -160,11 +146,7 @@ fn a_changed_experiment_adds_its_cells_to_the_store() {
     test.run(["run", "small.toml", "--store", "S", "--quiet"]);
     test.file("small.toml", &EXPERIMENT.replace("seeds = [0, 1]", "seeds = [1, 2]"));
     let ran = test.run(["run", "small.toml", "--store", "S"]);
-    assert!(
-        ran.stderr.contains("3 of its cells are done already, 3 are added"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("3 of its cells are done already, 3 are added"), "{}", ran.stderr);
     assert_eq!(results(&test.dir.path().join("S")).len(), 9);
     // Two experiments: the store alone no longer says which one is meant.
     test.run(["run", "S"]).fails_with(6, &["2 experiments", "experiments/"]);
@@ -177,14 +159,12 @@ fn bad_input_and_unusable_stores_have_their_own_exit_codes() {
     test.run(["run", "missing.toml"]).fails_with(6, &["missing.toml"]);
     test.file("bad.toml", &EXPERIMENT.replace("seeds", "sedes"));
     test.run(["run", "bad.toml"]).fails_with(6, &["bad.toml", "sedes"]);
-    test.run(["run", "small.toml", "--only", "tridet"])
-        .fails_with(6, &["tridet", "prior"]);
+    test.run(["run", "small.toml", "--only", "tridet"]).fails_with(6, &["tridet", "prior"]);
     test.run(["run", "small.toml", "--store", "."]).fails_with(8, &["is not a store"]);
     test.run(["status", "nowhere"]).fails_with(8, &["nowhere"]);
     std::fs::create_dir(test.dir.path().join("S")).unwrap();
     test.file("S/store.toml", "format = \"7.0\"\n");
-    test.run(["run", "small.toml", "--store", "S"])
-        .fails_with(8, &["format 7.0", "newer etalon"]);
+    test.run(["run", "small.toml", "--store", "S"]).fails_with(8, &["format 7.0", "newer etalon"]);
     assert!(!test.dir.path().join("results").exists());
 }
 
@@ -192,14 +172,9 @@ fn bad_input_and_unusable_stores_have_their_own_exit_codes() {
 fn a_dry_run_and_a_plan_write_nothing() {
     let test = CliTest::new();
     test.file("small.toml", EXPERIMENT);
-    let listed = test
-        .run(["run", "small.toml", "--store", "S", "--dry-run", "--fraction", "10%", "--json"])
-        .json();
+    let listed = test.run(["run", "small.toml", "--store", "S", "--dry-run", "--fraction", "10%", "--json"]).json();
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let plan = test.run(["plan", "small.toml", "--store", "S", "--json"]).json();
-    assert_eq!(
-        (&plan["cells"], &plan["progress"]["done"], &plan["fractions"][0]["videos"]),
-        (&6.into(), &0.into(), &3.into())
-    );
+    assert_eq!((&plan["cells"], &plan["progress"]["done"], &plan["fractions"][0]["videos"]), (&6.into(), &0.into(), &3.into()));
     assert!(!test.dir.path().join("S").exists());
 }

@@ -25,22 +25,12 @@ pub struct Progress {
 impl Progress {
     /// Watches a run of `cells` cells.
     pub fn new(ui: &Ui, cells: usize) -> Self {
-        let target = if ui.live {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target = if ui.live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
         let overall =
             bars.add(ProgressBar::new(cells as u64).with_style(style("[{elapsed}] {wide_bar} {pos}/{len} cells{msg}, {eta} left")));
         overall.enable_steady_tick(Duration::from_secs(1));
-        Self {
-            ui: *ui,
-            bars,
-            overall,
-            running: Mutex::default(),
-            failed: AtomicUsize::new(0),
-        }
+        Self { ui: *ui, bars, overall, running: Mutex::default(), failed: AtomicUsize::new(0) }
     }
 
     /// Removes the bars.
@@ -56,14 +46,9 @@ impl Progress {
     }
 
     fn start(&self, cell: &Cell) {
-        let bar = ProgressBar::new(0)
-            .with_style(style("  {prefix} {msg} {bar:20} {pos}/{len}"))
-            .with_prefix(name(cell));
+        let bar = ProgressBar::new(0).with_style(style("  {prefix} {msg} {bar:20} {pos}/{len}")).with_prefix(name(cell));
         let bar = self.bars.add(bar);
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(cell.key.clone(), bar);
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(cell.key.clone(), bar);
     }
 
     fn end(&self, cell: &Cell) {
@@ -146,7 +131,5 @@ fn name(cell: &Cell) -> String {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the templates above are valid")
-        .progress_chars("=> ")
+    ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("=> ")
 }

@@ -22,16 +22,8 @@ impl CurveFamily for Exponential {
         &[
             CEILING,
             FLOOR,
-            Parameter {
-                name: "scale",
-                meaning: "videos at 63 % of the rise",
-                link: Link::Log,
-            },
-            Parameter {
-                name: "shape",
-                meaning: "1: plain exponential; below: stretched; above: S-shaped",
-                link: Link::Log,
-            },
+            Parameter { name: "scale", meaning: "videos at 63 % of the rise", link: Link::Log },
+            Parameter { name: "shape", meaning: "1: plain exponential; below: stretched; above: S-shaped", link: Link::Log },
         ]
     }
 

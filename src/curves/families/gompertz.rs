@@ -22,16 +22,8 @@ impl CurveFamily for Gompertz {
         &[
             CEILING,
             FLOOR,
-            Parameter {
-                name: "scale",
-                meaning: "videos at 37 % of the rise",
-                link: Link::Log,
-            },
-            Parameter {
-                name: "slope",
-                meaning: "steepness in ln n",
-                link: Link::Log,
-            },
+            Parameter { name: "scale", meaning: "videos at 37 % of the rise", link: Link::Log },
+            Parameter { name: "slope", meaning: "steepness in ln n", link: Link::Log },
         ]
     }
 

@@ -22,16 +22,8 @@ impl CurveFamily for Hill {
         &[
             CEILING,
             FLOOR,
-            Parameter {
-                name: "half",
-                meaning: "videos at half of the rise",
-                link: Link::Log,
-            },
-            Parameter {
-                name: "slope",
-                meaning: "steepness in ln n",
-                link: Link::Log,
-            },
+            Parameter { name: "half", meaning: "videos at half of the rise", link: Link::Log },
+            Parameter { name: "slope", meaning: "steepness in ln n", link: Link::Log },
         ]
     }
 

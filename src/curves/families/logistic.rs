@@ -21,16 +21,8 @@ impl CurveFamily for Logistic {
     fn parameters(&self) -> &'static [Parameter] {
         &[
             CEILING,
-            Parameter {
-                name: "middle",
-                meaning: "videos at half of the ceiling",
-                link: Link::Log,
-            },
-            Parameter {
-                name: "width",
-                meaning: "videos over which the rise spreads",
-                link: Link::Log,
-            },
+            Parameter { name: "middle", meaning: "videos at half of the ceiling", link: Link::Log },
+            Parameter { name: "width", meaning: "videos over which the rise spreads", link: Link::Log },
         ]
     }
 

@@ -9,13 +9,7 @@ mod power;
 use super::CurveFamily;
 
 /// Every family, in the order of reports.
-pub const ALL: [&dyn CurveFamily; 5] = [
-    &power::Power,
-    &hill::Hill,
-    &gompertz::Gompertz,
-    &exponential::Exponential,
-    &logistic::Logistic,
-];
+pub const ALL: [&dyn CurveFamily; 5] = [&power::Power, &hill::Hill, &gompertz::Gompertz, &exponential::Exponential, &logistic::Logistic];
 
 /// The family of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn CurveFamily> {
@@ -45,12 +39,7 @@ mod tests {
     #[test]
     fn every_family_has_a_prior_per_parameter() {
         for family in ALL {
-            assert_eq!(
-                family.prior(&Range { low: 1.0, high: 3.0 }).len(),
-                family.parameters().len(),
-                "{}",
-                family.name()
-            );
+            assert_eq!(family.prior(&Range { low: 1.0, high: 3.0 }).len(), family.parameters().len(), "{}", family.name());
         }
     }
 
@@ -58,11 +47,7 @@ mod tests {
     fn every_family_approaches_its_asymptote() {
         for family in ALL {
             let values: Vec<f64> = family.parameters().iter().map(|p| p.link.apply(0.0)).collect();
-            assert!(
-                (family.value(&values, 1e12) - family.asymptote(&values)).abs() < 1e-6,
-                "{}",
-                family.name()
-            );
+            assert!((family.value(&values, 1e12) - family.asymptote(&values)).abs() < 1e-6, "{}", family.name());
         }
     }
 }

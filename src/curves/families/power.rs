@@ -22,16 +22,8 @@ impl CurveFamily for Power {
         &[
             CEILING,
             FLOOR,
-            Parameter {
-                name: "scale",
-                meaning: "videos after which the power law sets in",
-                link: Link::Log,
-            },
-            Parameter {
-                name: "exponent",
-                meaning: "power at which the gap shrinks",
-                link: Link::Log,
-            },
+            Parameter { name: "scale", meaning: "videos after which the power law sets in", link: Link::Log },
+            Parameter { name: "exponent", meaning: "power at which the gap shrinks", link: Link::Log },
         ]
     }
 

@@ -57,17 +57,8 @@ mod tests {
         let fixture = Fixture::open("etad/postprocess.safetensors");
         for set in ["n2", "n5", "n150", "n300"] {
             let input = fixture.rows(&format!("nms.{set}.in"));
-            let candidates: Vec<Detection> = input
-                .iter()
-                .map(|row| Detection {
-                    segment: Segment {
-                        start: row[0],
-                        end: row[1],
-                    },
-                    label: 0,
-                    score: row[2],
-                })
-                .collect();
+            let candidates: Vec<Detection> =
+                input.iter().map(|row| Detection { segment: Segment { start: row[0], end: row[1] }, label: 0, score: row[2] }).collect();
             for sigma in [0.3, 0.35] {
                 let expected = fixture.rows(&format!("nms.{set}.out_sigma{sigma}"));
                 let kept = soft_nms(&candidates, sigma, 100);
@@ -83,11 +74,7 @@ mod tests {
 
     #[test]
     fn a_lone_candidate_is_returned_untouched() {
-        let lone = Detection {
-            segment: Segment { start: 0.0, end: 1.0 },
-            label: 3,
-            score: 0.5,
-        };
+        let lone = Detection { segment: Segment { start: 0.0, end: 1.0 }, label: 3, score: 0.5 };
         assert_eq!(soft_nms(&[lone], 0.35, 100), [lone]);
         assert_eq!(soft_nms(&[], 0.35, 100), []);
     }

@@ -63,21 +63,13 @@ impl Suppression {
     }
 
     fn suppress(&self, candidates: &[Detection]) -> Vec<Detection> {
-        let spans: Vec<Span> = candidates
-            .iter()
-            .enumerate()
-            .map(|(at, detection)| Span::of(at, detection))
-            .collect();
+        let spans: Vec<Span> = candidates.iter().enumerate().map(|(at, detection)| Span::of(at, detection)).collect();
         let survivors = match self.method {
             Method::Hard { tiou } => hard(spans, tiou, self.min_score),
             Method::Linear { tiou } => soft(spans, self.min_score, |overlap| if overlap >= tiou { 1.0 - overlap } else { 1.0 }),
             Method::Gaussian { sigma } => soft(spans, self.min_score, |overlap| (-(overlap * overlap) / sigma).exp()),
         };
-        survivors
-            .iter()
-            .take(self.keep)
-            .map(|span| span.detection(candidates[span.at].label))
-            .collect()
+        survivors.iter().take(self.keep).map(|span| span.detection(candidates[span.at].label)).collect()
     }
 }
 
@@ -93,23 +85,11 @@ struct Span {
 
 impl Span {
     fn of(at: usize, detection: &Detection) -> Self {
-        Self {
-            at,
-            start: detection.segment.start as f32,
-            end: detection.segment.end as f32,
-            score: detection.score as f32,
-        }
+        Self { at, start: detection.segment.start as f32, end: detection.segment.end as f32, score: detection.score as f32 }
     }
 
     fn detection(&self, label: usize) -> Detection {
-        Detection {
-            segment: Segment {
-                start: self.start.into(),
-                end: self.end.into(),
-            },
-            label,
-            score: self.score.into(),
-        }
+        Detection { segment: Segment { start: self.start.into(), end: self.end.into() }, label, score: self.score.into() }
     }
 
     fn length(&self) -> f32 {
@@ -173,12 +153,7 @@ mod tests {
     use crate::eval::nms::testing::Fixture;
 
     fn spans(fixture: &Fixture, case: &str) -> Vec<Span> {
-        fixture
-            .detections(case)
-            .iter()
-            .enumerate()
-            .map(|(at, detection)| Span::of(at, detection))
-            .collect()
+        fixture.detections(case).iter().enumerate().map(|(at, detection)| Span::of(at, detection)).collect()
     }
 
     fn positions(spans: &[Span]) -> Vec<usize> {
@@ -202,10 +177,7 @@ mod tests {
             assert_eq!(positions(&kept), fixture.indices(&format!("{case}/out_inds")), "{case}");
             for (span, expected) in kept.iter().zip(fixture.rows(&format!("{case}/out_dets"))) {
                 let row = [span.start, span.end, span.score].map(f64::from);
-                assert!(
-                    row.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs()),
-                    "{case}: {row:?} for {expected:?}"
-                );
+                assert!(row.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs()), "{case}: {row:?} for {expected:?}");
             }
         }
     }
@@ -227,34 +199,18 @@ mod tests {
             class_wise,
             min_score: 0.001,
             keep,
-            voting: voting.map(|tiou| Voting {
-                tiou,
-                vote: Vote::ScoreTimesOverlap,
-            }),
+            voting: voting.map(|tiou| Voting { tiou, vote: Vote::ScoreTimesOverlap }),
         };
         let cases = [
             ("batched.0", gaussian(0.5, true, 200, None)),
             ("batched.1", gaussian(0.5, true, 2000, None)),
             ("batched.2", gaussian(0.75, false, 100, Some(0.9))),
-            (
-                "batched.3",
-                Suppression {
-                    method: Method::Hard { tiou: 0.5 },
-                    class_wise: true,
-                    min_score: 0.001,
-                    keep: 100,
-                    voting: None,
-                },
-            ),
+            ("batched.3", Suppression { method: Method::Hard { tiou: 0.5 }, class_wise: true, min_score: 0.001, keep: 100, voting: None }),
             ("batched.4", gaussian(0.5, false, 50, Some(0.75))),
         ];
         for (case, suppression) in cases {
             let kept = suppression.apply(&fixture.detections(case));
-            assert_eq!(
-                kept.iter().map(|d| d.label).collect::<Vec<_>>(),
-                fixture.indices(&format!("{case}/out_labels")),
-                "{case}"
-            );
+            assert_eq!(kept.iter().map(|d| d.label).collect::<Vec<_>>(), fixture.indices(&format!("{case}/out_labels")), "{case}");
             let segments = fixture.rows(&format!("{case}/out_segs"));
             let scores = fixture.rows(&format!("{case}/out_scores"));
             for ((kept, segment), score) in kept.iter().zip(segments).zip(scores) {

@@ -41,10 +41,7 @@ pub(super) fn refine(kept: &mut [Detection], candidates: &[Detection], voting: V
             }
         }
         if weights > 0.0 {
-            detection.segment = Segment {
-                start: (start / weights).into(),
-                end: (end / weights).into(),
-            };
+            detection.segment = Segment { start: (start / weights).into(), end: (end / weights).into() };
         }
     }
 }
@@ -64,21 +61,10 @@ mod tests {
     #[test]
     fn both_votes_give_the_published_means() {
         let fixture = Fixture::open("common/nms.safetensors");
-        let detection = |row: &Vec<f64>, score| Detection {
-            segment: Segment {
-                start: row[0],
-                end: row[1],
-            },
-            label: 0,
-            score,
-        };
+        let detection = |row: &Vec<f64>, score| Detection { segment: Segment { start: row[0], end: row[1] }, label: 0, score };
         let scores = fixture.rows("voting/all_scores");
-        let candidates: Vec<Detection> = fixture
-            .rows("voting/all_segs")
-            .iter()
-            .zip(scores)
-            .map(|(row, score)| detection(row, score[0]))
-            .collect();
+        let candidates: Vec<Detection> =
+            fixture.rows("voting/all_segs").iter().zip(scores).map(|(row, score)| detection(row, score[0])).collect();
         let before: Vec<Detection> = fixture.rows("voting/nms_segs").iter().map(|row| detection(row, 1.0)).collect();
         for (vote, name) in [(Vote::ScoreTimesOverlap, "voting/out"), (Vote::Score, "voting_tridet/out")] {
             let mut kept = before.clone();

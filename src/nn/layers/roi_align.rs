@@ -47,7 +47,12 @@ impl RoiAlign {
         let per_video: Vec<(Vec<Run>, Vec<f32>)> = boxes
             .par_iter()
             .map(|boxes| {
-                let mut plan = Planner { time, bins, runs: Vec::with_capacity(boxes.len() * bins), weights: Vec::with_capacity(boxes.len() * bins * 4) };
+                let mut plan = Planner {
+                    time,
+                    bins,
+                    runs: Vec::with_capacity(boxes.len() * bins),
+                    weights: Vec::with_capacity(boxes.len() * bins * 4),
+                };
                 for &(start, end) in boxes {
                     plan.add_box(start, end, aligned);
                 }

@@ -262,7 +262,11 @@ fn post_processing(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     let class_scores = f.doubles("video.cls_score")?;
     let mut out = decode::with_video_scores(&scored.class_agnostic(true, 0.35, 100), &class_scores, 2);
     decode::to_seconds(&mut out, 0.0, duration, duration);
-    f.compare("video.out_segment", &Tensor::from_slice(&out.iter().flat_map(|d| [d.segment.start, d.segment.end]).collect::<Vec<_>>()), 1e-9)?;
+    f.compare(
+        "video.out_segment",
+        &Tensor::from_slice(&out.iter().flat_map(|d| [d.segment.start, d.segment.end]).collect::<Vec<_>>()),
+        1e-9,
+    )?;
     f.compare("video.out_score", &Tensor::from_slice(&out.iter().map(|d| d.score).collect::<Vec<_>>()), 1e-9)?;
     f.compare("video.out_class", &Tensor::from_slice(&out.iter().map(|d| d.label as i64).collect::<Vec<_>>()), 0.0)
 }

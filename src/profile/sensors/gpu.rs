@@ -66,11 +66,7 @@ mod nvml {
                     kind: Kind::Level,
                 })
             };
-            Ok(Self {
-                nvml,
-                count,
-                channels: (0..count).flat_map(per_gpu).collect(),
-            })
+            Ok(Self { nvml, count, channels: (0..count).flat_map(per_gpu).collect() })
         }
 
         /// What is installed.
@@ -81,11 +77,7 @@ mod nvml {
             let driver = self.nvml.sys_driver_version().map_err(absent)?;
             let describe = |index| {
                 let device = self.nvml.device_by_index(index)?;
-                Ok(Gpu {
-                    name: device.name()?,
-                    memory_bytes: device.memory_info()?.total,
-                    driver: driver.clone(),
-                })
+                Ok(Gpu { name: device.name()?, memory_bytes: device.memory_info()?.total, driver: driver.clone() })
             };
             (0..self.count).map(|i| describe(i).map_err(absent)).collect()
         }

@@ -17,23 +17,14 @@ impl ProcessTree {
     /// The tree under process `root`.
     pub fn new(root: u32) -> Self {
         let (ticks_per_second, page_bytes) = kernel_units();
-        let channel = |name: &'static str, unit, kind| Channel {
-            name: name.into(),
-            unit,
-            kind,
-        };
+        let channel = |name: &'static str, unit, kind| Channel { name: name.into(), unit, kind };
         let channels = [
             channel("process.cpu", Unit::Seconds, Kind::Counter),
             channel("process.rss", Unit::Bytes, Kind::Level),
             channel("process.processes", Unit::Count, Kind::Level),
             channel("process.threads", Unit::Count, Kind::Level),
         ];
-        Self {
-            root,
-            ticks_per_second,
-            page_bytes,
-            channels,
-        }
+        Self { root, ticks_per_second, page_bytes, channels }
     }
 }
 
@@ -79,15 +70,7 @@ mod tests {
     use super::*;
 
     fn stat(pid: u32, parent: u32) -> Stat {
-        Stat {
-            pid,
-            parent,
-            alive: true,
-            cpu_ticks: 0,
-            threads: 1,
-            started: 0,
-            rss_pages: 1,
-        }
+        Stat { pid, parent, alive: true, cpu_ticks: 0, threads: 1, started: 0, rss_pages: 1 }
     }
 
     #[test]

@@ -85,25 +85,10 @@ impl Axis {
     pub fn from_zero(label: &str, largest: f64, format: impl Fn(f64) -> String) -> Self {
         let rough = largest.max(1e-9) / 5.0;
         let magnitude = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-            .map(|m| m * magnitude)
-            .into_iter()
-            .find(|&s| s >= rough * 0.999)
-            .unwrap_or(10.0 * magnitude);
+        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|&s| s >= rough * 0.999).unwrap_or(10.0 * magnitude);
         let count = (largest / step - 1e-9).ceil().max(1.0) as usize;
-        let ticks = (0..=count)
-            .map(|i| Tick {
-                at: i as f64 * step,
-                label: format(i as f64 * step),
-                sublabel: None,
-            })
-            .collect();
-        Self {
-            label: label.to_owned(),
-            scale: Scale::Linear,
-            range: (0.0, count as f64 * step),
-            ticks,
-        }
+        let ticks = (0..=count).map(|i| Tick { at: i as f64 * step, label: format(i as f64 * step), sublabel: None }).collect();
+        Self { label: label.to_owned(), scale: Scale::Linear, range: (0.0, count as f64 * step), ticks }
     }
 }
 

@@ -16,17 +16,9 @@ fn learning_curves(report: &Report) -> Option<Chart> {
         seen.chain(m.fan.iter().map(|f| f.interval.upper)).fold(0.0, f64::max)
     };
     let top = report.models.iter().map(highest).fold(0.0, f64::max).clamp(0.05, 1.0);
-    let y = Axis::from_zero(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), top, |v| {
-        format!("{:.0}", 100.0 * v)
-    });
-    let boundary = largest(report)
-        .filter(|&n| n < x.range.1 * 0.98)
-        .map(|n| (n, "forecast".to_owned()));
-    let level = report
-        .models
-        .iter()
-        .find_map(|m| m.fan.first())
-        .map_or(90.0, |f| 100.0 * f.interval.level);
+    let y = Axis::from_zero(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), top, |v| format!("{:.0}", 100.0 * v));
+    let boundary = largest(report).filter(|&n| n < x.range.1 * 0.98).map(|n| (n, "forecast".to_owned()));
+    let level = report.models.iter().find_map(|m| m.fan.first()).map_or(90.0, |f| 100.0 * f.interval.level);
     Some(Chart {
         id: "learning-curves",
         title: "Learning curves".to_owned(),
@@ -48,42 +40,19 @@ fn curve_series(model: &ModelReport) -> Series {
     let fan = || model.fan.iter().map(|f| (f.n, f.median));
     let bar = |f: &FractionRow| {
         let sd = f.average_map.sd.unwrap_or(0.0);
-        (
-            f.videos,
-            (f.average_map.mean - sd).max(0.0),
-            f.average_map.mean,
-            (f.average_map.mean + sd).min(1.0),
-        )
+        (f.videos, (f.average_map.mean - sd).max(0.0), f.average_map.mean, (f.average_map.mean + sd).min(1.0))
     };
     // The forecast as the tables print it: the band's end would differ by the seed noise of a measurement.
-    let end = model
-        .curve
-        .as_ref()
-        .and_then(|c| c.forecasts.iter().max_by(|a, b| a.n.total_cmp(&b.n)))
-        .filter(|f| f.n > last_seen);
+    let end = model.curve.as_ref().and_then(|c| c.forecasts.iter().max_by(|a, b| a.n.total_cmp(&b.n))).filter(|f| f.n > last_seen);
     Series {
         label: model.name.clone(),
         detail: end.map_or_else(String::new, |f| {
-            format!(
-                "{:.1} ({:.0}–{:.0})",
-                100.0 * f.median,
-                100.0 * f.interval.lower,
-                100.0 * f.interval.upper
-            )
+            format!("{:.1} ({:.0}–{:.0})", 100.0 * f.median, 100.0 * f.interval.lower, 100.0 * f.interval.upper)
         }),
-        line: if model.fan.is_empty() {
-            means.collect()
-        } else {
-            fan().filter(|p| p.0 <= last_seen).collect()
-        },
+        line: if model.fan.is_empty() { means.collect() } else { fan().filter(|p| p.0 <= last_seen).collect() },
         dashed: fan().filter(|p| p.0 >= last_seen).collect(),
         band: model.fan.iter().map(|f| (f.n, f.interval.lower, f.interval.upper)).collect(),
-        dots: model
-            .fractions
-            .iter()
-            .filter(|f| f.seeds.len() > 1)
-            .flat_map(|f| f.seeds.iter().map(|s| (f.videos, s.1)))
-            .collect(),
+        dots: model.fractions.iter().filter(|f| f.seeds.len() > 1).flat_map(|f| f.seeds.iter().map(|s| (f.videos, s.1))).collect(),
         bars: model.fractions.iter().map(bar).collect(),
     }
 }
@@ -91,12 +60,7 @@ fn curve_series(model: &ModelReport) -> Series {
 /// CPU time of a cell against training videos.
 fn cost(report: &Report) -> Option<Chart> {
     let x = size_axis(report, false)?;
-    let dearest = report
-        .models
-        .iter()
-        .flat_map(|m| &m.fractions)
-        .map(|f| f.cost.cpu_s)
-        .fold(0.0, f64::max);
+    let dearest = report.models.iter().flat_map(|m| &m.fractions).map(|f| f.cost.cpu_s).fold(0.0, f64::max);
     if dearest <= 0.0 {
         return None;
     }
@@ -109,13 +73,7 @@ fn cost(report: &Report) -> Option<Chart> {
         let points: Vec<(f64, f64)> = m.fractions.iter().map(|f| (f.videos, f.cost.cpu_s / unit)).collect();
         let detail = points.last().map_or_else(String::new, |p| format!("{:.1} {name}", p.1));
         let bars = points.iter().map(|&(x, y)| (x, y, y, y)).collect();
-        Series {
-            label: m.name.clone(),
-            detail,
-            line: points,
-            bars,
-            ..Series::default()
-        }
+        Series { label: m.name.clone(), detail, line: points, bars, ..Series::default() }
     };
     Some(Chart {
         id: "cost",
@@ -129,12 +87,7 @@ fn cost(report: &Report) -> Option<Chart> {
 }
 
 fn largest(report: &Report) -> Option<f64> {
-    report
-        .models
-        .iter()
-        .filter_map(|m| m.fractions.last())
-        .map(|f| f.videos)
-        .max_by(f64::total_cmp)
+    report.models.iter().filter_map(|m| m.fractions.last()).map(|f| f.videos).max_by(f64::total_cmp)
 }
 
 /// Training videos on a logarithmic axis, with the share of the training part below; labels are thinned until they fit.
@@ -143,22 +96,9 @@ fn size_axis(report: &Report, with_forecast: bool) -> Option<Axis> {
     let first = rows().map(|f| f.videos).min_by(f64::total_cmp)?;
     let full = largest(report)?;
     let forecasts: Vec<f64> = report.models.iter().flat_map(|m| m.fan.last()).map(|f| f.n).collect();
-    let last = if with_forecast {
-        forecasts.into_iter().fold(full, f64::max)
-    } else {
-        full
-    };
-    let (low, high) = if first < last {
-        (first / 1.08, last * 1.02)
-    } else {
-        (first / 2.0, first * 2.0)
-    };
-    let mut axis = Axis {
-        label: "training videos".to_owned(),
-        scale: Scale::Log,
-        range: (low, high),
-        ticks: Vec::new(),
-    };
+    let last = if with_forecast { forecasts.into_iter().fold(full, f64::max) } else { full };
+    let (low, high) = if first < last { (first / 1.08, last * 1.02) } else { (first / 2.0, first * 2.0) };
+    let mut axis = Axis { label: "training videos".to_owned(), scale: Scale::Log, range: (low, high), ticks: Vec::new() };
 
     // The full set first, then forecasts, then fractions from both ends: what is most wanted keeps its label.
     let mut wanted: Vec<(f64, String)> = Vec::new();
@@ -167,28 +107,15 @@ fn size_axis(report: &Report, with_forecast: bool) -> Option<Axis> {
     by_size.dedup_by(|a, b| a.percent == b.percent);
     wanted.extend(by_size.last().map(|f| (f.videos, format!("{} %", f.percent))));
     if with_forecast && last > full {
-        let asked = report
-            .models
-            .iter()
-            .filter_map(|m| m.curve.as_ref())
-            .flat_map(|c| &c.forecasts)
-            .map(|f| f.n);
-        wanted.extend(
-            asked
-                .filter(|&n| n > full)
-                .map(|n| (n, format!("{:.3}×", n / full).replace(".000×", "×").replace("00×", "×"))),
-        );
+        let asked = report.models.iter().filter_map(|m| m.curve.as_ref()).flat_map(|c| &c.forecasts).map(|f| f.n);
+        wanted.extend(asked.filter(|&n| n > full).map(|n| (n, format!("{:.3}×", n / full).replace(".000×", "×").replace("00×", "×"))));
     }
     wanted.extend(by_size.first().map(|f| (f.videos, format!("{} %", f.percent))));
     wanted.extend(by_size.iter().map(|f| (f.videos, format!("{} %", f.percent))));
     for (at, sublabel) in wanted {
         let clear = |tick: &Tick| (axis.position(tick.at) - axis.position(at)).abs() > 0.055;
         if axis.ticks.iter().all(clear) {
-            axis.ticks.push(Tick {
-                at,
-                label: format!("{at:.0}"),
-                sublabel: Some(sublabel),
-            });
+            axis.ticks.push(Tick { at, label: format!("{at:.0}"), sublabel: Some(sublabel) });
         }
     }
     axis.ticks.sort_by(|a, b| a.at.total_cmp(&b.at));

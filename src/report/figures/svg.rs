@@ -46,10 +46,7 @@ pub fn draw(chart: &Chart) -> Result<String, Error> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, ((WIDTH * FINE) as u32, (HEIGHT * FINE) as u32)).into_drawing_area();
-        let failed = |reason: String| Error::Figure {
-            figure: chart.id.to_owned(),
-            reason,
-        };
+        let failed = |reason: String| Error::Figure { figure: chart.id.to_owned(), reason };
         Painter { chart, area: &area }.paint().map_err(|e| failed(e.to_string()))?;
         area.present().map_err(|e| failed(e.to_string()))?;
     }
@@ -80,10 +77,7 @@ fn style_sheet() -> String {
 
 /// Escapes text for XML.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 struct Painter<'a, 'b> {
@@ -144,8 +138,7 @@ impl<'b> Painter<'_, 'b> {
         }
         let upper = series.band.iter().map(|b| self.at(b.0, b.2));
         let lower = series.band.iter().rev().map(|b| self.at(b.0, b.1));
-        self.area
-            .draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour.mix(0.13)))
+        self.area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour.mix(0.13)))
     }
 
     fn marks(&self, series: &Series, colour: RGBColor) -> Drawn<'b> {
@@ -167,13 +160,7 @@ impl<'b> Painter<'_, 'b> {
     fn end_labels(&self) -> Drawn<'b> {
         let (_, right, top, bottom) = frame();
         let end = |s: &Series| s.dashed.last().or(s.line.last()).or(s.dots.last()).map(|p| self.y(p.1));
-        let mut labels: Vec<(usize, i32)> = self
-            .chart
-            .series
-            .iter()
-            .enumerate()
-            .filter_map(|(i, s)| Some((i, end(s)?)))
-            .collect();
+        let mut labels: Vec<(usize, i32)> = self.chart.series.iter().enumerate().filter_map(|(i, s)| Some((i, end(s)?))).collect();
         labels.sort_by_key(|l| l.1);
         let gap = LABEL_GAP * FINE;
         for i in 1..labels.len() {
@@ -191,11 +178,7 @@ impl<'b> Painter<'_, 'b> {
     }
 
     fn line(&self, points: &[(i32, i32)], style: ShapeStyle) -> Drawn<'b> {
-        if points.len() < 2 {
-            Ok(())
-        } else {
-            self.area.draw(&PathElement::new(points.to_vec(), style))
-        }
+        if points.len() < 2 { Ok(()) } else { self.area.draw(&PathElement::new(points.to_vec(), style)) }
     }
 
     /// Dashes of equal length along a polyline.
@@ -208,9 +191,8 @@ impl<'b> Painter<'_, 'b> {
 
     fn text(&self, text: &str, at: (i32, i32), size: i32, colour: RGBColor, horizontal: HPos, vertical: VPos) -> Drawn<'b> {
         // The backend divides font sizes by 1.24.
-        let style = TextStyle::from(("sans-serif", f64::from(size * FINE) * 1.24).into_font())
-            .color(&colour)
-            .pos(Pos::new(horizontal, vertical));
+        let style =
+            TextStyle::from(("sans-serif", f64::from(size * FINE) * 1.24).into_font()).color(&colour).pos(Pos::new(horizontal, vertical));
         self.area.draw(&Text::new(text.to_owned(), at, style))
     }
 
@@ -234,19 +216,13 @@ fn dashes(points: &[(i32, i32)], length: f64, gap: f64) -> Vec<Vec<(i32, i32)>> 
     let mut cut = Vec::new();
     let (mut dash, mut drawing, mut left) = (points.first().copied().into_iter().collect::<Vec<_>>(), true, length);
     for pair in points.windows(2) {
-        let (from, to) = (
-            (f64::from(pair[0].0), f64::from(pair[0].1)),
-            (f64::from(pair[1].0), f64::from(pair[1].1)),
-        );
+        let (from, to) = ((f64::from(pair[0].0), f64::from(pair[0].1)), (f64::from(pair[1].0), f64::from(pair[1].1)));
         let whole = (to.0 - from.0).hypot(to.1 - from.1);
         let mut walked = 0.0;
         while whole - walked > left {
             walked += left;
             let share = walked / whole;
-            let here = (
-                (from.0 + share * (to.0 - from.0)).round() as i32,
-                (from.1 + share * (to.1 - from.1)).round() as i32,
-            );
+            let here = ((from.0 + share * (to.0 - from.0)).round() as i32, (from.1 + share * (to.1 - from.1)).round() as i32);
             if drawing {
                 dash.push(here);
                 cut.push(std::mem::take(&mut dash));

@@ -17,19 +17,11 @@ impl Renderer for Html {
     fn render(&self, report: &Report) -> Result<Vec<Artifact>, Error> {
         let document = Document::of(report);
         // The drawings are ours and escape their own text; everything else is escaped by the template.
-        let figures = document
-            .charts
-            .iter()
-            .map(|c| Ok(Value::from_safe_string(svg::draw(c)?)))
-            .collect::<Result<Vec<_>, Error>>()?;
+        let figures = document.charts.iter().map(|c| Ok(Value::from_safe_string(svg::draw(c)?))).collect::<Result<Vec<_>, Error>>()?;
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.add_template("report", TEMPLATE)?;
-        let finished = report
-            .manifest
-            .iter()
-            .find(|f| f.name == "last cell finished")
-            .map_or("", |f| f.value.as_str());
+        let finished = report.manifest.iter().find(|f| f.name == "last cell finished").map_or("", |f| f.value.as_str());
         let text = environment.get_template("report")?.render(context! {
             experiment => report.experiment.as_str(),
             headline => report.headline.clone(),

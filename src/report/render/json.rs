@@ -9,9 +9,6 @@ pub struct Json;
 impl Renderer for Json {
     fn render(&self, report: &Report) -> Result<Vec<Artifact>, Error> {
         let text = serde_json::to_string_pretty(report)? + "\n";
-        Ok(vec![
-            Artifact::new("report.json", text),
-            Artifact::new("experiment.toml", report.experiment_toml.clone()),
-        ])
+        Ok(vec![Artifact::new("report.json", text), Artifact::new("experiment.toml", report.experiment_toml.clone())])
     }
 }

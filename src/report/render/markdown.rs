@@ -29,11 +29,7 @@ impl Renderer for Markdown {
                         items.iter().for_each(|item| text += &format!("- {}\n", plain(item)));
                         text.push('\n');
                     }
-                    Block::Code {
-                        language,
-                        text: code,
-                        summary,
-                    } => {
+                    Block::Code { language, text: code, summary } => {
                         let fenced = format!("```{language}\n{code}\n```\n\n");
                         match summary {
                             Some(summary) => text += &format!("<details><summary>{}</summary>\n\n{fenced}</details>\n\n", plain(summary)),

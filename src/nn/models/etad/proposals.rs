@@ -66,7 +66,10 @@ impl Lattice {
                 let width = (count as f64).sqrt() as usize;
                 let d0 = rng.below(self.max_duration.saturating_sub(2 * width) + 1);
                 let t0 = rng.below(self.time.saturating_sub(2 * width + d0) + 1);
-                (0..width).flat_map(|i| (0..width).map(move |j| (d0 + i, t0 + j))).filter(|&(d, t)| d < self.max_duration && d + t < self.time).collect()
+                (0..width)
+                    .flat_map(|i| (0..width).map(move |j| (d0 + i, t0 + j)))
+                    .filter(|&(d, t)| d < self.max_duration && d + t < self.time)
+                    .collect()
             }
         };
         rng.shuffle(&mut chosen);

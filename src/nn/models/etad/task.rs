@@ -108,7 +108,14 @@ impl<'a> Task<'a> {
     ///
     /// # Errors
     /// See [`train::Error`].
-    pub fn train(&mut self, videos: &[String], seed: u64, fixed_steps: bool, checkpoint: &Path, observer: &mut dyn Observer) -> Result<Outcome, train::Error> {
+    pub fn train(
+        &mut self,
+        videos: &[String],
+        seed: u64,
+        fixed_steps: bool,
+        checkpoint: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, train::Error> {
         let mut notes: Vec<String> = self.inputs.padding_note().into_iter().collect();
         if self.config.standardise {
             self.inputs.standardise_on(videos)?;
@@ -234,7 +241,8 @@ impl<'a> Task<'a> {
 
 /// The inputs of an inferred batch, in plain numbers.
 fn split(inferred: &Inferred, inputs: usize) -> impl Iterator<Item = Scored> {
-    let flat = |t: &Tensor| Vec::<f32>::try_from(t.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1])).expect("a float tensor");
+    let flat =
+        |t: &Tensor| Vec::<f32>::try_from(t.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1])).expect("a float tensor");
     let (segments, iou) = (flat(&inferred.segments), flat(&inferred.iou));
     let (start, end) = (flat(&inferred.start), flat(&inferred.end));
     let classes = inferred.classes.as_ref().map(flat);
