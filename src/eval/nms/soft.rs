@@ -1,7 +1,7 @@
 //! ETAD's Gaussian soft-NMS (BMN's, with its ending).
 
-use crate::eval::Detection;
 use crate::data::Segment;
+use crate::eval::Detection;
 
 /// Repeatedly takes the surest candidate and multiplies the score of those that overlap it by exp(−tIoU² / `sigma`).
 ///
