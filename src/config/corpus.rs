@@ -77,8 +77,8 @@ mod tests {
         for (name, cells, parts) in [
             ("sbhar.toml", 100, (49, 12)),
             ("salads50.toml", 100, (40, 10)),
-            ("sbhar-official.toml", 20, (42, 19)),
-            ("salads50-official.toml", 20, (40, 10)),
+            ("sbhar-official.toml", 12, (42, 19)),
+            ("salads50-official.toml", 12, (40, 10)),
         ] {
             let experiment = experiment(name);
             let data = crate::base::Digest::of_bytes(b"data");

@@ -381,3 +381,91 @@ impl Model for Trainee<'_> {
         self.network.backward(self.params, &batch, gradients, |_| {}).0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::etad::Preset;
+    use crate::data::synthetic::{SyntheticConfig, generate};
+
+    fn corpus() -> (Dataset, FeatureSource) {
+        generate(&SyntheticConfig { videos: 6, channels: 6, ..SyntheticConfig::default() })
+    }
+
+    fn small(preset: Preset) -> EtadConfig {
+        EtadConfig {
+            window: 64,
+            stride: 32,
+            max_duration: 48,
+            hidden: 32,
+            roi_channels: 16,
+            roi_bins: 8,
+            fc: 16,
+            fc_inner: 16,
+            ratio: 0.02,
+            steps: 6,
+            epochs: 3,
+            batch: 4,
+            ..EtadConfig::preset(preset)
+        }
+    }
+
+    fn task<'a>(config: &EtadConfig, (dataset, features): &'a (Dataset, FeatureSource), labels: Labels) -> Task<'a> {
+        Task::new(config, dataset, features, labels, 7, Device::Cpu)
+    }
+
+    fn videos((dataset, _): &(Dataset, FeatureSource)) -> Vec<String> {
+        dataset.videos.keys().cloned().collect()
+    }
+
+    #[test]
+    fn every_preset_trains_and_detects_inside_the_videos() {
+        let corpus = corpus();
+        let all = videos(&corpus);
+        let classes = corpus.0.classes.len();
+        for preset in [Preset::Activitynet, Preset::Thumos14, Preset::Laptop] {
+            for external in [false, true] {
+                let labels = if external {
+                    let scores = all.iter().map(|v| (v.clone(), (0..classes).map(|c| c as f64 / classes as f64).collect())).collect();
+                    Labels::External { scores, top: 2 }
+                } else {
+                    Labels::Head(classes)
+                };
+                let dir = tempfile::tempdir().unwrap();
+                let mut task = task(&small(preset), &corpus, labels);
+                let outcome = task.train(&all, 7, true, &dir.path().join("c"), &mut ()).unwrap();
+                assert_eq!((outcome.steps, outcome.notes.len()), (6, 1), "six channels are padded, and that is noted");
+                let found = task.detect(&all, &mut ()).unwrap();
+                assert!(found.values().any(|d| !d.is_empty()), "{preset:?}");
+                for (video, detections) in &found {
+                    let duration = corpus.0.videos[video].duration;
+                    for d in detections {
+                        assert!(0.0 <= d.segment.start && d.segment.start < d.segment.end && d.segment.end <= duration, "{preset:?} {d:?}");
+                        assert!(d.score.is_finite() && (!external || d.label >= classes - 2));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resumed_training_ends_like_an_uninterrupted_one() {
+        let corpus = corpus();
+        let all = videos(&corpus);
+        let weights = |steps: &[u64]| {
+            let dir = tempfile::tempdir().unwrap();
+            let mut last = Vec::new();
+            for &stop in steps {
+                // A shorter training stands for an interrupted one: the same schedule, cut at a checkpoint.
+                let mut task = task(&EtadConfig { schedule: crate::config::etad::Schedule::Step, ..small(Preset::Laptop) }, &corpus, Labels::Head(3));
+                task.config.steps = stop;
+                task.config.epochs = 6;
+                task.train(&all, 7, true, &dir.path().join("c"), &mut ()).unwrap();
+                last = task.params.entries().iter().map(|(_, t)| Vec::<f32>::try_from(t.view([-1])).unwrap()).collect();
+            }
+            last
+        };
+        // Two updates leave a checkpoint after the first; the rest goes on from there.
+        assert_eq!(weights(&[2, 5]), weights(&[5]));
+    }
+}

@@ -1,0 +1,34 @@
+//! `etalon parity` against the authors' arrays.
+
+use crate::{CliTest, shared};
+
+#[test]
+fn etad_agrees_with_its_authors_arrays() {
+    let ran = CliTest::new().run(["parity", shared().join("fixtures/etad").to_str().unwrap(), "--json"]);
+    let report = ran.json();
+    let checks = report["checks"].as_array().unwrap();
+    let deviating: Vec<&serde_json::Value> = checks.iter().filter(|check| check["passed"] != true).collect();
+    assert!(deviating.is_empty(), "{deviating:#?}");
+    assert!(checks.len() > 1000 && report["passed"] == true);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "test input, not a result that must survive")]
+fn an_array_that_differs_is_found() {
+    let test = CliTest::new();
+    let source = shared().join("fixtures/etad");
+    let manifest = test.file("manifest.json", r#"{"fixtures": {"detector_small": {}, "losses": {}}}"#);
+    let folder = manifest.parent().unwrap();
+    std::fs::copy(source.join("detector_small.safetensors"), folder.join("detector_small.safetensors")).unwrap();
+    let mut bytes = std::fs::read(source.join("losses.safetensors")).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0x40; // the exponent of the last number
+    std::fs::write(folder.join("losses.safetensors"), bytes).unwrap();
+    let ran = test.run(["parity", folder.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+}
+
+#[test]
+fn a_folder_without_a_manifest_is_bad_input() {
+    CliTest::new().run(["parity", "."]).fails_with(6, &["manifest.json"]);
+}
