@@ -1,10 +1,11 @@
 //! Benchmarks: one binary, a module per subject. `cargo bench -- map` runs one.
 
+mod features;
 mod map;
 #[cfg(feature = "torch")]
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(map::benches, step::benches);
+criterion::criterion_main!(features::benches, map::benches, step::benches);
 #[cfg(not(feature = "torch"))]
-criterion::criterion_main!(map::benches);
+criterion::criterion_main!(features::benches, map::benches);

@@ -1,10 +1,9 @@
-//! Annotated videos and their features: readers, windows, the built-in corpus and the prefetching loader.
+//! Annotated videos and their features: readers, windows and the built-in corpus.
 
 pub mod annotations;
 mod array;
 pub mod dataset;
 pub mod features;
-pub mod prefetch;
 pub mod synthetic;
 pub mod windows;
 

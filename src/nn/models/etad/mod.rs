@@ -7,7 +7,10 @@
 //! - Sizes are configurable; the published ones are the default of two presets.
 //! - Labels: the release is class-agnostic and multiplies external video scores. With `labels = "proposal-head"` a class
 //!   head on the last stage's RoI features (`class_head`) is trained jointly.
-//! - `sampling = "guided"`, `inference = "pyramid"` and per-channel standardisation exist for the laptop preset only.
+//! - `sampling = "guided"`, `inference = "pyramid"`, input noise and per-channel standardisation are ours, for the laptop
+//!   preset.
+//! - The THUMOS14 preset is the authors' network and post-processing under OpenTAD's windows and schedule, without OpenTAD's
+//!   score voting, its half-snippet offset of the ground truth and its duplicate of the last window.
 //! - The losses of a stage are differentiated before the next stage is computed (stages exchange only detached proposals,
 //!   so the gradients are the same and the memory is that of one stage).
 //! - Denominators of tIoU are kept above 1e-8, where the release divides 0 by 0 for a collapsed proposal.
