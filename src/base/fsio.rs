@@ -29,6 +29,9 @@ fn advice(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ": the disk is full; free space and run the same command again, finished work is kept"
         }
+        io::ErrorKind::FileTooLarge => {
+            ": it would exceed the limit on the size of a file; raise it (`ulimit -f`) and run the same command again"
+        }
         io::ErrorKind::PermissionDenied => ": no permission; check the owner of the folder",
         _ => "",
     }
@@ -233,6 +236,12 @@ mod tests {
         replace(&path, b"a longer text").unwrap();
         replace(&path, b"short").unwrap();
         assert_eq!(read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_what_to_do() {
+        let error = write_synced(Path::new("/dev/full"), b"x").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write /dev/full: the disk is full; free space"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! `etalon run`, `status` and `plan` with the floor baseline: results, resumption after kill -9, refusals.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::CliTest;
+use crate::{CliTest, results};
 
 /// Three fractions and two seeds of the floor baseline on the built-in corpus.
 const EXPERIMENT: &str = r#"
@@ -24,25 +22,6 @@ seeds = [0, 1]
 [model.prior]
 arch.prior = {}
 "#;
-
-/// Key of each record and what must not depend on how the run went: sample, scores, detections.
-fn results(store: &Path) -> BTreeMap<String, [serde_json::Value; 3]> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![store.join("cells")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path: PathBuf = entry.unwrap().path();
-            if path.file_name().is_some_and(|n| n == "record.json") {
-                let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-                let facts = ["sample", "scores", "detections"].map(|field| record[field].clone());
-                assert_eq!(found.insert(record["key"].as_str().unwrap().to_owned(), facts), None);
-            } else if path.is_dir() {
-                folders.push(path);
-            }
-        }
-    }
-    found
-}
 
 #[test]
 fn a_run_fills_the_store_and_a_second_one_has_nothing_to_do() {
