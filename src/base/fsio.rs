@@ -65,7 +65,7 @@ pub fn publish_new(path: &Path, bytes: &[u8]) -> Result<Published> {
     let folder = parent(path);
     create_dir(folder)?;
     let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
-    let written = write_synced(&temporary, bytes);
+    let written = write_synced(&temporary, bytes).map_err(named(path));
     let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
         Ok(()) => Ok(Published::New),
         Err(_) if fs::metadata(&temporary).is_ok_and(|m| m.nlink() == 2) => Ok(Published::New),
@@ -86,7 +86,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = parent(path);
     create_dir(folder)?;
     let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
-    write_synced(&temporary, bytes).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    write_synced(&temporary, bytes).inspect_err(|_| drop(fs::remove_file(&temporary))).map_err(named(path))?;
     fs::rename(&temporary, path).map_err(Error::wrap("replace", path))?;
     sync_folder(folder);
     Ok(())
@@ -190,6 +190,11 @@ pub fn list(path: &Path) -> Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// For `map_err`: the user knows `path`, not the temporary file on the way to it.
+fn named(path: &Path) -> impl FnOnce(Error) -> Error + '_ {
+    move |error| Error { path: path.to_owned(), ..error }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
