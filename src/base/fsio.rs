@@ -29,6 +29,9 @@ fn advice(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ": the disk is full; free space and run the same command again, finished work is kept"
         }
+        io::ErrorKind::FileTooLarge => {
+            ": it would exceed the limit on the size of a file; raise it (`ulimit -f`) and run the same command again"
+        }
         io::ErrorKind::PermissionDenied => ": no permission; check the owner of the folder",
         _ => "",
     }
@@ -62,7 +65,7 @@ pub fn publish_new(path: &Path, bytes: &[u8]) -> Result<Published> {
     let folder = parent(path);
     create_dir(folder)?;
     let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
-    let written = write_synced(&temporary, bytes);
+    let written = write_synced(&temporary, bytes).map_err(named(path));
     let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
         Ok(()) => Ok(Published::New),
         Err(_) if fs::metadata(&temporary).is_ok_and(|m| m.nlink() == 2) => Ok(Published::New),
@@ -83,7 +86,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = parent(path);
     create_dir(folder)?;
     let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
-    write_synced(&temporary, bytes).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    write_synced(&temporary, bytes).inspect_err(|_| drop(fs::remove_file(&temporary))).map_err(named(path))?;
     fs::rename(&temporary, path).map_err(Error::wrap("replace", path))?;
     sync_folder(folder);
     Ok(())
@@ -189,6 +192,11 @@ pub fn list(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// For `map_err`: the user knows `path`, not the temporary file on the way to it.
+fn named(path: &Path) -> impl FnOnce(Error) -> Error + '_ {
+    move |error| Error { path: path.to_owned(), ..error }
+}
+
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(Error::wrap("create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::wrap("write", path))
@@ -233,6 +241,12 @@ mod tests {
         replace(&path, b"a longer text").unwrap();
         replace(&path, b"short").unwrap();
         assert_eq!(read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_what_to_do() {
+        let error = write_synced(Path::new("/dev/full"), b"x").unwrap_err().to_string();
+        assert!(error.starts_with("cannot write /dev/full: the disk is full; free space"), "{error}");
     }
 
     #[test]

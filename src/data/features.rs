@@ -259,10 +259,10 @@ impl FeatureSource {
     }
 
     /// Digest of the features of the given videos: their content, order of dimensions and time base, not their path.
-    /// Features in memory have one digest for all videos.
+    /// Features in memory have one digest for all videos. Every value is read, so a bad one is found here.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// As [`FeatureSource::load`].
     pub fn digest(&self, videos: &[String]) -> Result<Digest, Error> {
         match &*self.0 {
             Origin::Files(files) => {
@@ -346,6 +346,7 @@ impl Files {
     }
 
     fn digest(&self, video: &str) -> Result<Digest, Error> {
+        self.load(video)?;
         let path = self.path(video);
         let content = Digest::of_file(&path).map_err(|error| explain(array::Error::File(error), &path, video))?;
         Ok(Digest::of_json(&(video, self.timing(video)?.period, self.config.layout, content)))

@@ -9,7 +9,6 @@ use super::render::{self, Renderer};
 use super::source::Stored;
 use crate::base::{Digest, Percent, Stream};
 use crate::eval::Scores;
-use crate::event::Phase;
 use crate::protocol::{Cell, CellSpec};
 use crate::store::record::{Provenance, SampleFacts, TrainingFacts, Usage};
 use crate::store::{PlannedCell, Record, Store};
@@ -100,7 +99,7 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             cpu_s: heavy * (10.0 + videos * 0.55),
             peak_rss_bytes: (heavy * 6e8) as u64 + 40_000_000,
             threads: 2,
-            phases: vec![(Phase::Train, 5.0)],
+            phases: Vec::new(),
         },
         provenance: Provenance {
             etalon: "0.1.0 (abcdef1)".into(),

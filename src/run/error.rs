@@ -44,6 +44,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A child could not write into the store.
+    #[error("{0}")]
+    Unwritable(String),
     /// The child cannot be watched.
     #[error("cannot wait for process {pid}")]
     Wait {
@@ -90,7 +93,7 @@ impl Error {
             | Self::NoModel { .. }
             | Self::Request(_)
             | Self::Detector(detectors::Error::Features(_) | detectors::Error::NoTorch(_)) => Fault::Input,
-            Self::Store(_) | Self::File(_) | Self::Detector(detectors::Error::File(_)) => Fault::Store,
+            Self::Store(_) | Self::File(_) | Self::Unwritable(_) | Self::Detector(detectors::Error::File(_)) => Fault::Store,
             _ => Fault::Other,
         }
     }

@@ -6,7 +6,7 @@ use super::error::{Error, Result};
 use crate::base::Percent;
 use crate::config::{Corpus, Experiment, ModelConfig};
 use crate::eval::{self, Detections, GroundTruth, Scores};
-use crate::protocol::{Grid, Sample, Split};
+use crate::protocol::{Grid, ProtocolConfig, Sample, Split};
 
 /// An experiment with its annotations read and split. Feature files are opened when they are needed.
 pub struct Prepared {
@@ -22,12 +22,16 @@ impl Prepared {
     /// Reads the experiment and its annotations, and splits the videos.
     ///
     /// # Errors
-    /// The experiment or its annotations are wrong.
+    /// The experiment or its annotations are wrong, or a fraction rounds to no video.
     pub fn open(path: &Path) -> Result<Self> {
         let experiment = Experiment::load(path).map_err(Error::input)?;
         let corpus = Corpus::open(&experiment).map_err(Error::input)?;
         let split = Split::new(&corpus.dataset, &experiment.protocol).map_err(Error::input)?;
-        Ok(Self { experiment, corpus, split })
+        let prepared = Self { experiment, corpus, split };
+        // The smallest fraction is the one that may round to no video: better said now than by every such cell.
+        let ProtocolConfig { fractions, seeds, .. } = &prepared.experiment.protocol;
+        prepared.sample(fractions[0], seeds[0])?;
+        Ok(prepared)
     }
 
     /// The cells in running order. Their keys hold a digest of the features, so every feature file is read.

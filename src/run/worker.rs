@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::attempt;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::stop::Stop;
 use super::watch::{Happening, Watch};
 use crate::base::Digest;
@@ -24,6 +24,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
 /// The child's exit code for bad input (see the command line's exit codes).
 pub const BAD_INPUT: i32 = 6;
+
+/// The child's exit code when it could not write into the store: no other cell could either.
+const UNWRITABLE: i32 = 8;
 
 /// Everything a run needs.
 pub struct Worker<'a> {
@@ -153,6 +156,7 @@ impl Worker<'_> {
         let outcome = attempt::run(self, cell, lease)?;
         match &outcome {
             Outcome::Completed => return Ok(Step::Done),
+            Outcome::Failed { code: UNWRITABLE, message, .. } => return Err(Error::Unwritable(message.clone())),
             Outcome::Interrupted => self.watch.watch(cell, Happening::Interrupted),
             failure => self.watch.watch(cell, Happening::AttemptFailed(failure)),
         }

@@ -1,11 +1,17 @@
 //! The command line from outside: one binary, a module per verb.
 
+mod bad_input;
 mod evaluate;
 mod layers;
+mod recordings;
+mod report;
+#[cfg(feature = "torch")]
+mod resume;
 mod run;
 #[cfg(feature = "torch")]
 mod start;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -37,14 +43,19 @@ impl CliTest {
 
     /// Runs `etalon` with the folder as working directory.
     fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_etalon")).args(arguments).current_dir(self.dir.path()).output();
-        let Output { status, stdout, stderr } = output.expect("the command starts");
-        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etalon"));
+        command.args(arguments).current_dir(self.dir.path());
+        Ran::of(command)
     }
 }
 
 impl Ran {
+    fn of(mut command: Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().expect("the command starts");
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        Self { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    }
+
     /// The document on standard output of a run that succeeded.
     fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
@@ -65,4 +76,23 @@ fn shared() -> PathBuf {
     let folder = std::env::var_os("ETALON_SHARED").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     assert!(folder.is_dir(), "no folder {}: set ETALON_SHARED", folder.display());
     folder
+}
+
+/// Key of each record and what must not depend on how the run went: sample, scores, detections.
+fn results(store: &Path) -> BTreeMap<String, [serde_json::Value; 3]> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![store.join("cells")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.file_name().is_some_and(|n| n == "record.json") {
+                let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                let facts = ["sample", "scores", "detections"].map(|field| record[field].clone());
+                assert_eq!(found.insert(record["key"].as_str().unwrap().to_owned(), facts), None);
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found
 }

@@ -1,11 +1,11 @@
 //! Progress of a run: bars on a terminal, else one line per finished cell.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::base::units;
 use crate::cli::Ui;
@@ -13,13 +13,36 @@ use crate::event::{Event, Phase};
 use crate::protocol::{Cell, CellKey};
 use crate::run::{Happening, Watch};
 
+/// Steps of the overall bar per cell: running cells count by how far they are.
+const STEPS: u64 = 1000;
+
+/// Share of a cell's time that its training takes, about.
+const TRAINING: f64 = 0.9;
+
+/// How often bars are redrawn when nothing happens.
+const TICK: Duration = Duration::from_millis(250);
+
 /// One bar for the whole run and one per running cell.
 pub struct Progress {
     ui: Ui,
     bars: MultiProgress,
     overall: ProgressBar,
-    running: Mutex<BTreeMap<CellKey, ProgressBar>>,
-    failed: AtomicUsize,
+    cells: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: BTreeMap<CellKey, Running>,
+    settled: usize,
+    failed: usize,
+}
+
+struct Running {
+    bar: ProgressBar,
+    phase: Phase,
+    /// How far the cell is, in 0..1.
+    share: f64,
 }
 
 impl Progress {
@@ -27,10 +50,10 @@ impl Progress {
     pub fn new(ui: &Ui, cells: usize) -> Self {
         let target = if ui.live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
-        let overall =
-            bars.add(ProgressBar::new(cells as u64).with_style(style("[{elapsed}] {wide_bar} {pos}/{len} cells{msg}, {eta} left")));
-        overall.enable_steady_tick(Duration::from_secs(1));
-        Self { ui: *ui, bars, overall, running: Mutex::default(), failed: AtomicUsize::new(0) }
+        let bar = ProgressBar::new(cells as u64 * STEPS).with_style(overall_style()).with_message(count(0, cells, 0));
+        let overall = bars.add(bar);
+        overall.enable_steady_tick(TICK);
+        Self { ui: *ui, bars, overall, cells, state: Mutex::default() }
     }
 
     /// Removes the bars.
@@ -39,32 +62,24 @@ impl Progress {
         let _ = self.bars.clear();
     }
 
-    fn with_bar(&self, cell: &Cell, act: impl FnOnce(&ProgressBar)) {
-        if let Some(bar) = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&cell.key) {
-            act(bar);
-        }
+    fn start(&self, cell: &Cell, state: &mut State) {
+        let bar = self.bars.add(ProgressBar::new(0).with_style(waiting_style()).with_prefix(name(cell)));
+        bar.enable_steady_tick(TICK);
+        state.running.insert(cell.key.clone(), Running { bar, phase: Phase::Load, share: 0.0 });
     }
 
-    fn start(&self, cell: &Cell) {
-        let bar = ProgressBar::new(0).with_style(style("  {prefix} {msg} {bar:20} {pos}/{len}")).with_prefix(name(cell));
-        let bar = self.bars.add(bar);
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(cell.key.clone(), bar);
-    }
-
-    fn end(&self, cell: &Cell) {
-        if let Some(bar) = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&cell.key) {
+    fn end(&self, cell: &Cell, state: &mut State) {
+        if let Some(Running { bar, .. }) = state.running.remove(&cell.key) {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
     }
 
-    /// A cell is settled: counts it.
-    fn settle(&self) {
-        self.overall.inc(1);
-        match self.failed.load(Ordering::Relaxed) {
-            0 => {}
-            failed => self.overall.set_message(format!(", {failed} failed")),
-        }
+    /// Moves the overall bar to where the cells are.
+    fn update(&self, state: &State) {
+        let done = state.settled as f64 + state.running.values().map(|r| r.share).sum::<f64>();
+        self.overall.set_position((done * STEPS as f64) as u64);
+        self.overall.set_message(count(state.settled, self.cells, state.failed));
     }
 
     /// A line above the bars, or on standard error.
@@ -79,50 +94,66 @@ impl Progress {
 
 impl Watch for Progress {
     fn watch(&self, cell: &Cell, happening: Happening<'_>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
         match happening {
-            Happening::Started { .. } => self.start(cell),
-            Happening::Event(event) => self.with_bar(cell, |bar| show(bar, event)),
-            Happening::Finished(record) => {
-                self.end(cell);
-                self.settle();
-                let (done, all) = (self.overall.position(), self.overall.length().unwrap_or(0));
-                let (map, time) = (record.scores.average_map, units::seconds(record.usage.wall_s));
-                self.say(format!("[{done}/{all}] {}: mAP {map:.4}, {time}", name(cell)));
+            Happening::Started { .. } => self.start(cell, state),
+            Happening::Event(event) => {
+                if let Some(running) = state.running.get_mut(&cell.key) {
+                    running.show(event);
+                }
             }
-            Happening::AlreadyDone => self.settle(),
+            Happening::Finished(record) => {
+                self.end(cell, state);
+                state.settled += 1;
+                let (map, time) = (record.scores.average_map, units::seconds(record.usage.wall_s));
+                self.say(format!("[{}/{}] {}: mAP {map:.4}, {time}", state.settled, self.cells, name(cell)));
+            }
+            Happening::AlreadyDone => state.settled += 1,
             Happening::AttemptFailed(outcome) => {
-                self.end(cell);
+                self.end(cell, state);
                 self.say(format!("{}: an attempt failed: {outcome}", name(cell)));
             }
             Happening::Failed => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                self.settle();
+                state.failed += 1;
+                state.settled += 1;
             }
-            Happening::Interrupted => self.end(cell),
+            Happening::Interrupted => self.end(cell, state),
         }
+        self.update(state);
     }
 }
 
-fn show(bar: &ProgressBar, event: &Event) {
-    match event {
-        Event::Phase { phase } => {
-            bar.reset();
-            bar.set_length(0);
-            bar.set_message(match phase {
-                Phase::Load => "load",
-                Phase::Train => "train",
-                Phase::Detect => "detect",
-                Phase::Evaluate => "evaluate",
-            });
-        }
-        Event::Progress { done, total, loss } => {
-            bar.set_length(*total);
-            bar.set_position(*done);
-            if let Some(loss) = loss {
-                bar.set_message(format!("train, loss {loss:.4}"));
+impl Running {
+    fn show(&mut self, event: &Event) {
+        match event {
+            Event::Phase { phase } => {
+                self.phase = *phase;
+                self.bar.set_style(waiting_style());
+                self.bar.set_message(match phase {
+                    Phase::Load => "load",
+                    Phase::Train => "train",
+                    Phase::Detect => "detect",
+                    Phase::Evaluate => "evaluate",
+                });
             }
+            Event::Progress { done, total, loss } => {
+                let share = *done as f64 / (*total).max(1) as f64;
+                self.share = match self.phase {
+                    Phase::Load => 0.0,
+                    Phase::Train => TRAINING * share,
+                    Phase::Detect => TRAINING + (1.0 - TRAINING) * share,
+                    Phase::Evaluate => 1.0,
+                };
+                self.bar.set_style(counting_style());
+                self.bar.set_length(*total);
+                self.bar.set_position(*done);
+                if let Some(loss) = loss {
+                    self.bar.set_message(format!("train, loss {loss:.4}"));
+                }
+            }
+            Event::Note { .. } => {}
         }
-        Event::Note { .. } => {}
     }
 }
 
@@ -130,6 +161,30 @@ fn name(cell: &Cell) -> String {
     format!("{} {} % seed {}", cell.model, cell.spec.fraction, cell.spec.seed)
 }
 
+fn count(settled: usize, cells: usize, failed: usize) -> String {
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    format!("{settled}/{cells} cells{failed}")
+}
+
+fn overall_style() -> ProgressStyle {
+    style("{msg} {wide_bar:.cyan/dim} {elapsed}{left}").with_key("left", |state: &ProgressState, out: &mut dyn Write| {
+        // Nothing is known before anything has happened.
+        if let (Some(all), done @ 1..) = (state.len(), state.pos()) {
+            let left = state.elapsed().mul_f64(all.saturating_sub(done) as f64 / done as f64);
+            let _ = write!(out, ", about {:#} left", HumanDuration(left));
+        }
+    })
+}
+
+/// A phase that does not say how far it is.
+fn waiting_style() -> ProgressStyle {
+    style("  {prefix:<28} {msg}")
+}
+
+fn counting_style() -> ProgressStyle {
+    style("  {prefix:<28} {msg:<19} {bar:24.green/dim} {pos}/{len}")
+}
+
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("=> ")
+    ProgressStyle::with_template(template).expect("the templates above are valid").progress_chars("━╸─")
 }
