@@ -18,6 +18,11 @@ pub fn etalon() -> &'static str {
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("ETALON_COMMIT"), ")")
 }
 
+/// Direct dependencies of this etalon with their versions: "anyhow 1.0.104, argmin 0.11.0, …".
+pub fn crates() -> &'static str {
+    env!("ETALON_CRATES")
+}
+
 /// Processor, memory and system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Machine {

@@ -232,6 +232,8 @@ fn manifest(input: &Input) -> Vec<Fact> {
     };
     let always = |value: fn(&Record) -> String| values(&|r| Some(value(r)));
     let seeds: BTreeSet<u64> = records.iter().map(|r| r.seed).collect();
+    // RFC 3339 without the fraction of a second.
+    let seconds = |time: Option<&String>| time.map_or_else(String::new, |t| format!("{} UTC", t.get(..19).unwrap_or(t).replace('T', " ")));
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
     vec![
         Fact { name: "etalon", value: always(|r| r.provenance.etalon.clone()) },
@@ -240,12 +242,13 @@ fn manifest(input: &Input) -> Vec<Fact> {
         Fact { name: "processor", value: always(|r| r.provenance.cpu.clone()) },
         Fact { name: "threads per cell", value: always(|r| r.usage.threads.to_string()) },
         Fact { name: "host", value: always(|r| r.provenance.host.clone()) },
-        Fact { name: "first cell started", value: records.iter().map(|r| r.provenance.started.clone()).min().unwrap_or_default() },
-        Fact { name: "last cell finished", value: records.iter().map(|r| r.provenance.finished.clone()).max().unwrap_or_default() },
+        Fact { name: "first cell started", value: seconds(records.iter().map(|r| &r.provenance.started).min()) },
+        Fact { name: "last cell finished", value: seconds(records.iter().map(|r| &r.provenance.finished).max()) },
         Fact { name: "seeds", value: list(&mut seeds.iter().map(u64::to_string)) },
         Fact { name: "test videos", value: always(|r| format!("{} with {} instances", r.sample.test_videos, r.sample.test_instances)) },
         Fact { name: "evaluator", value: always(|r| r.scores.evaluator.clone()) },
         Fact { name: "data set digest", value: list(&mut input.datasets.iter().cloned()) },
+        Fact { name: "crates", value: always(|r| r.provenance.crates.clone()) },
         Fact { name: "experiment digest", value: always(|r| r.provenance.experiment.clone()) },
     ]
 }

@@ -103,6 +103,7 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
         },
         provenance: Provenance {
             etalon: "0.1.0 (abcdef1)".into(),
+            crates: "argmin 0.11.0, tch 0.24.0".into(),
             libtorch: (model == "etad").then(|| "2.11.0".into()),
             device: "cpu".into(),
             host: "bench-1".into(),

@@ -119,6 +119,7 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
         usage,
         provenance: Provenance {
             etalon: machine::etalon().to_owned(),
+            crates: machine::crates().to_owned(),
             libtorch: made.libtorch,
             device: worker.device.clone(),
             host: worker.machine.host.clone(),

@@ -92,6 +92,9 @@ pub struct Usage {
 pub struct Provenance {
     /// Version of etalon and git commit it was built from ("0.1.0 (abcdef1)").
     pub etalon: String,
+    /// Direct dependencies it was built with; empty in records older than this field.
+    #[serde(default)]
+    pub crates: String,
     /// Version of libtorch, where the model used it.
     pub libtorch: Option<String>,
     /// Device, such as "cpu".
