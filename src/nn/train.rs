@@ -93,7 +93,7 @@ where
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(DEPTH);
         scope.spawn(move || {
-            for batch in batches(first).take((plan.total - first) as usize) {
+            for batch in batches(first).take(plan.total.saturating_sub(first) as usize) {
                 let stop = batch.is_err();
                 if sender.send(batch).is_err() || stop {
                     return;

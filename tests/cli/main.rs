@@ -3,6 +3,8 @@
 mod bad_input;
 mod evaluate;
 mod layers;
+#[cfg(feature = "torch")]
+mod parity;
 mod recordings;
 mod report;
 #[cfg(feature = "torch")]
