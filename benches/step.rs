@@ -12,6 +12,7 @@ use criterion::{Criterion, criterion_group};
 use etalon::base::Stream;
 use etalon::config::EtadConfig;
 use etalon::config::etad::{Optimiser, Preset, ProposalSampling};
+use etalon::nn::layers::roi_align::{Precision, RoiAlign};
 use etalon::nn::models::etad::labels::{boundary_curve, match_instances};
 use etalon::nn::models::etad::losses::Draws;
 use etalon::nn::models::etad::proposals::{Anchor, Lattice};
@@ -123,6 +124,9 @@ fn compare() {
         timed(&mut half, &mut ours_half);
         theirs.extend(peer());
     }
+    let align = roi_align(&float.batch);
+    let products = HEAD_FLOP / (gemm(tch::Kind::Float) * 1e9);
+    println!("of a float32 step: RoI align of three stages, forward and backward, {align:.3} s; the heads' matrix products at the GEMM peak would take {products:.3} s");
     println!("gemm peak, float32: {:.0} GFLOP/s, bfloat16: {:.0} GFLOP/s", gemm(tch::Kind::Float), gemm(tch::Kind::BFloat16));
     println!("median step of ours: float32 {:.3} s, bfloat16 {:.3} s", median(ours.clone()), median(ours_half.clone()));
     if theirs.is_empty() {
@@ -133,6 +137,30 @@ fn compare() {
         println!("median step of eager PyTorch {peer:.3} s: {float:.2} times ours in float32, {half:.2} times ours in bfloat16");
         println!("peak resident memory: ours (both networks of this process) {:.2} GiB, peer {:.2} GiB", own_peak(), children_peak());
     }
+}
+
+/// Floating-point operations of the proposal heads in one step: 2.85 million multiply-adds per proposal and stage, forward,
+/// and twice that backward.
+const HEAD_FLOP: f64 = 2.85e6 * 2.0 * 3.0 * 3.0 * 495.0 * BATCH as f64;
+
+/// Seconds of planning, forward and backward of RoI align for three stages of the published size.
+fn roi_align(batch: &Batch) -> f64 {
+    let cells = |&(s, e): &Anchor| {
+        let (s, e) = (s * TIME as f32, e * TIME as f32);
+        (s - 0.5 * (e - s), e + 0.5 * (e - s))
+    };
+    let boxes: Vec<Vec<(f32, f32)>> = batch.anchors.iter().map(|a| a.iter().map(cells).collect()).collect();
+    let features = Tensor::randn([BATCH as i64, TIME as i64, 128], (tch::Kind::Float, Device::Cpu));
+    let times = (0..5).map(|_| {
+        let start = Instant::now();
+        for _ in 0..3 {
+            let align = RoiAlign::new(&boxes, TIME, 24, false);
+            let aligned = align.forward(&features, Precision::Float);
+            let _ = std::hint::black_box(align.backward(&aligned));
+        }
+        start.elapsed().as_secs_f64()
+    });
+    median(times.collect())
 }
 
 /// GFLOP/s of a 2048-cubed matrix product: what the step could reach at best.
