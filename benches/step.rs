@@ -126,7 +126,9 @@ fn compare() {
     }
     let align = roi_align(&float.batch);
     let products = HEAD_FLOP / (gemm(tch::Kind::Float) * 1e9);
-    println!("of a float32 step: RoI align of three stages, forward and backward, {align:.3} s; the heads' matrix products at the GEMM peak would take {products:.3} s");
+    println!(
+        "of a float32 step: RoI align of three stages, forward and backward, {align:.3} s; the heads' matrix products at the GEMM peak would take {products:.3} s"
+    );
     println!("gemm peak, float32: {:.0} GFLOP/s, bfloat16: {:.0} GFLOP/s", gemm(tch::Kind::Float), gemm(tch::Kind::BFloat16));
     println!("median step of ours: float32 {:.3} s, bfloat16 {:.3} s", median(ours.clone()), median(ours_half.clone()));
     if theirs.is_empty() {

@@ -64,7 +64,9 @@ impl<'a> Inputs<'a> {
     /// A feature file is bad.
     pub fn standardise_on(&mut self, videos: &[String]) -> Result<(), features::Error> {
         let channels = self.channels();
-        let sums: Vec<(usize, Vec<f64>, Vec<f64>)> = videos
+        /// Time steps, sums and sums of squares per channel of one video.
+        type Moments = (usize, Vec<f64>, Vec<f64>);
+        let sums: Vec<Moments> = videos
             .par_iter()
             .map(|video| {
                 let cells = self.read(video)?;
@@ -79,7 +81,7 @@ impl<'a> Inputs<'a> {
             })
             .collect::<Result<_, features::Error>>()?;
         let n = sums.iter().map(|s| s.0).sum::<usize>().max(1) as f64;
-        let total = |pick: &dyn Fn(&(usize, Vec<f64>, Vec<f64>)) -> f64| sums.iter().map(pick).sum::<f64>() / n;
+        let total = |pick: &dyn Fn(&Moments) -> f64| sums.iter().map(pick).sum::<f64>() / n;
         let mean: Vec<f64> = (0..channels).map(|c| total(&|s| s.1[c])).collect();
         let deviation = (0..channels).map(|c| (total(&|s| s.2[c]) - mean[c] * mean[c]).max(0.0).sqrt().max(1e-3) as f32).collect();
         self.standard = Some(Standard { mean: mean.into_iter().map(|m| m as f32).collect(), deviation });

@@ -124,7 +124,7 @@ where
                 observer.observe(&Event::Progress { done: step, total: plan.total, loss: Some(mean) });
                 reported = Instant::now();
             }
-            if step % plan.checkpoint_every == 0 || step == plan.total {
+            if step.is_multiple_of(plan.checkpoint_every) || step == plan.total {
                 last = mean;
                 (sum, count) = (0.0, 0);
                 if step < plan.total {
