@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
 use crate::base::{Stream, fsio};
@@ -137,20 +138,25 @@ impl Params {
     }
 }
 
-/// Writes named tensors as one safetensors file, whole or not at all.
+/// Writes named tensors (float or 64-bit integer) as one safetensors file, whole or not at all.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn save_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<(), Error> {
     let tensors: Vec<(&str, Tensor)> = tensors.map(|(n, t)| (n, t.detach().to_device(Device::Cpu).contiguous())).collect();
-    let temporary = path.with_extension("writing");
-    fsio::create_dir(path.parent().unwrap_or(Path::new(".")))?;
-    Tensor::write_safetensors(&tensors, &temporary).map_err(|e| fsio::Error {
-        operation: "write",
-        path: temporary.clone(),
-        source: std::io::Error::other(e),
-    })?;
-    Ok(fsio::replace_with_file(path, &temporary)?)
+    let views = tensors.iter().map(|(name, tensor)| {
+        let dtype = match tensor.kind() {
+            Kind::Float => Dtype::F32,
+            Kind::Int64 => Dtype::I64,
+            other => panic!("{name} is of kind {other:?}, which no weight or optimiser state has"),
+        };
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        // SAFETY: a contiguous CPU tensor is that many bytes, alive as long as `tensors`.
+        let bytes = unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), tensor.numel() * tensor.kind().elt_size_in_bytes()) };
+        (*name, TensorView::new(dtype, shape, bytes).expect("the shape is the tensor's"))
+    });
+    let bytes = safetensors::serialize(views, None).expect("names are distinct and views are valid");
+    Ok(fsio::replace(path, &bytes)?)
 }
 
 /// Reads every tensor of a safetensors file.
