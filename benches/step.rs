@@ -109,6 +109,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+#[expect(clippy::print_stdout, reason = "the ratio is what this bench is for")]
 fn compare() {
     let (mut float, mut half) = (Trainer::new(false), Trainer::new(true));
     let (mut ours, mut ours_half, mut theirs) = (Vec::new(), Vec::new(), Vec::new());

@@ -152,7 +152,8 @@ pub fn save_tensors<'a>(path: &Path, tensors: impl Iterator<Item = (&'a str, &'a
         };
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
         // SAFETY: a contiguous CPU tensor is that many bytes, alive as long as `tensors`.
-        let bytes = unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), tensor.numel() * tensor.kind().elt_size_in_bytes()) };
+        let bytes =
+            unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<u8>(), tensor.numel() * tensor.kind().elt_size_in_bytes()) };
         (*name, TensorView::new(dtype, shape, bytes).expect("the shape is the tensor's"))
     });
     let bytes = safetensors::serialize(views, None).expect("names are distinct and views are valid");
