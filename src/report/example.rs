@@ -195,17 +195,6 @@ fn json_scores_are_shares_and_never_null_where_a_record_had_a_number() {
     assert_eq!(json["models"][0]["fractions"][5]["percent"], 100.0);
 }
 
-/// Writes a sample report for the eye: `REPORT_SAMPLE=folder cargo test --lib a_sample_report`.
-#[test]
-#[ignore = "writes files for looking at"]
-fn a_sample_report() {
-    let folder = std::path::PathBuf::from(std::env::var("REPORT_SAMPLE").unwrap());
-    let report = report(&records(|model, percent, seed| model == "etad" && percent == 80.0 && seed > 2));
-    for artifact in render::all().iter().flat_map(|r| r.render(&report).unwrap()) {
-        crate::base::fsio::replace(&folder.join(&artifact.path), &artifact.bytes).unwrap();
-    }
-}
-
 #[test]
 fn failed_cells_stand_beside_those_not_run_with_their_reason() {
     let mut input = input(&records(|model, percent, seed| model == "etad" && percent == 100.0 && seed > 1));
