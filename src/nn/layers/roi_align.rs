@@ -107,7 +107,9 @@ impl RoiAlign {
     pub fn backward(&self, gradient: &Tensor) -> Tensor {
         let channels = gradient.size()[2] as usize;
         let result = Tensor::zeros([self.batch as i64, self.time as i64, channels as i64], (Kind::Float, Device::Cpu));
-        let gradient = gradient.contiguous();
+        // Elsewhere than on the CPU the gradient makes the detour; a kernel of its own can replace it.
+        let device = gradient.device();
+        let gradient = gradient.to_device(Device::Cpu).contiguous();
         let videos = floats_mut(&result).par_chunks_mut(self.time * channels).enumerate();
         match gradient.kind() {
             Kind::BFloat16 => {
@@ -128,7 +130,7 @@ impl RoiAlign {
                 videos.for_each(|(video, table)| self.scatter(video, table, channels, |at| &raw const rows[at..at + channels]));
             }
         }
-        result
+        result.to_device(device)
     }
 
     fn check(&self, features: &Tensor) -> usize {
