@@ -49,18 +49,6 @@ pub trait Observer {
     fn observe(&mut self, event: &Event);
 }
 
-/// Several observers as one.
-#[derive(Default)]
-pub struct Observers(pub Vec<Box<dyn Observer>>);
-
-impl Observer for Observers {
-    fn observe(&mut self, event: &Event) {
-        for observer in &mut self.0 {
-            observer.observe(event);
-        }
-    }
-}
-
 impl Observer for () {
     fn observe(&mut self, _: &Event) {}
 }

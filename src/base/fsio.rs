@@ -96,7 +96,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// Any I/O failure; the old content is then still there.
-pub fn replace_with_file(path: &Path, finished: &Path) -> Result<()> {
+fn replace_with_file(path: &Path, finished: &Path) -> Result<()> {
     File::open(finished).and_then(|f| f.sync_all()).map_err(Error::wrap("sync", finished))?;
     fs::rename(finished, path).map_err(Error::wrap("replace", path))?;
     sync_folder(parent(path));

@@ -86,30 +86,9 @@ impl Params {
         &self.entries
     }
 
-    /// Where the parameters live.
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
     /// Number of trainable values.
     pub fn count(&self) -> u64 {
         self.entries.iter().map(|(_, t)| t.numel() as u64).sum()
-    }
-
-    /// Writes all tensors.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        save_tensors(path, self.entries.iter().map(|(name, t)| (name.as_str(), t)))
-    }
-
-    /// Overwrites all tensors with those of a safetensors file. Every name and shape must agree.
-    ///
-    /// # Errors
-    /// Unreadable file, missing or unexpected names, other shapes.
-    pub fn load(&self, path: &Path) -> Result<(), Error> {
-        self.assign(&path.display().to_string(), read_tensors(path)?)
     }
 
     /// Overwrites all tensors with the given ones; `origin` names them in errors.

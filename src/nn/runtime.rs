@@ -2,9 +2,6 @@
 
 use tch::{Cuda, Device};
 
-/// Version of libtorch this build is pinned to.
-pub const LIBTORCH: &str = "2.11.0";
-
 /// Prepares the process for computing with `threads` threads. Call once, before the first tensor.
 ///
 /// Denormals are flushed to zero: zero-padded convolutions produce them, and they make a step many times slower. Worker

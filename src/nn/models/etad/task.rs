@@ -128,8 +128,8 @@ impl<'a> Task<'a> {
         if first == 0 {
             return Err(train::Error::NoInstance(videos.len()));
         }
-        let per_epoch: Vec<u64> = (0..u64::from(self.config.epochs)).map(|p| passes.batches(p).len() as u64).collect();
-        let total = if fixed_steps { self.config.steps } else { per_epoch.iter().sum() };
+        let all_passes = || (0..u64::from(self.config.epochs)).map(|p| passes.batches(p).len() as u64).sum();
+        let total = if fixed_steps { self.config.steps } else { all_passes() };
         let epochs = if fixed_steps { total as f64 / first as f64 } else { f64::from(self.config.epochs) };
         if fixed_steps && epochs < 1.0 {
             notes.push(format!("{total} updates are less than one pass over this sample ({first} batches)"));
@@ -226,16 +226,16 @@ impl<'a> Task<'a> {
             }
         }
         let suppress = |candidates: &[Detection]| nms::soft_nms(candidates, self.config.nms_sigma, self.config.nms_keep);
-        let mut kept = match &self.labels {
-            Labels::Head(_) => nms::per_class(&found, suppress),
+        Ok(match &self.labels {
+            Labels::Head(_) => {
+                let mut kept = nms::per_class(&found, suppress);
+                kept.truncate(self.config.nms_keep);
+                kept
+            }
             // One input was suppressed already; several overlap and are suppressed once more (OpenTAD).
             Labels::External { .. } if starts.len() > 1 => suppress(&found),
             Labels::External { .. } => found,
-        };
-        if let Labels::Head(_) = self.labels {
-            kept.truncate(self.config.nms_keep);
-        }
-        Ok(kept)
+        })
     }
 }
 
