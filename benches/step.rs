@@ -11,7 +11,7 @@ use std::time::Instant;
 use criterion::{Criterion, criterion_group};
 use etalon::base::Stream;
 use etalon::config::EtadConfig;
-use etalon::config::etad::{Optimiser, Preset, ProposalSampling};
+use etalon::config::settings::{Optimiser, Preset, ProposalSampling};
 use etalon::nn::layers::roi_align::{Precision, RoiAlign};
 use etalon::nn::models::etad::labels::{boundary_curve, match_instances};
 use etalon::nn::models::etad::losses::Draws;
@@ -41,10 +41,10 @@ struct Trainer {
 
 impl Trainer {
     fn new(autocast: bool) -> Self {
-        let config = EtadConfig { autocast, ..EtadConfig::preset(Preset::Activitynet) };
+        let config = EtadConfig { autocast, ..EtadConfig::preset(Preset::Activitynet).expect("ETAD has every preset") };
         let mut params = Params::new(0, Device::Cpu);
         let network = Etad::new(&mut params, &config, CHANNELS, None);
-        let adam = Adam::new(&params, AdamOptions { rule: Optimiser::Adamw, weight_decay: 1e-4 });
+        let adam = Adam::new(&params, AdamOptions { spare_plain: false, slow: &[], rule: Optimiser::Adamw, weight_decay: 1e-4 });
         Self { params, network, adam, batch: batch() }
     }
 

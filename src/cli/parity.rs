@@ -59,8 +59,9 @@ pub fn check(folder: &std::path::Path, ui: &Ui) -> anyhow::Result<Exit> {
             table.add_row([check.name.clone(), number(check.deviation), number(check.tolerance), kind.to_owned(), verdict.to_owned()]);
         }
         ui.line(table.to_string());
-        let failed = parity.checks.iter().filter(|c| !c.passed).count();
-        ui.line(format!("{}: {} arrays compared, {failed} deviate", parity.model, parity.checks.len()));
+        for folder in &parity.folders {
+            ui.line(format!("{}: {} arrays compared, {} deviate ({})", folder.model, folder.compared, folder.deviating, folder.folder));
+        }
         if !parity.not_covered.is_empty() {
             ui.line(format!("not covered by this version: {}", parity.not_covered.join(", ")));
         }

@@ -5,7 +5,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::actionformer::ActionFormerConfig;
 use super::etad::EtadConfig;
+use super::gtad::GtadConfig;
+use super::settings::Common;
+use super::tadtr::TadTrConfig;
+use super::temporalmaxer::TemporalMaxerConfig;
+use super::tridet::TriDetConfig;
 use crate::base::Span;
 use crate::data::{FeaturesConfig, Outside, SyntheticConfig};
 use crate::protocol::ProtocolConfig;
@@ -86,8 +92,18 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arch {
-    /// ETAD (native).
+    /// ETAD.
     Etad(EtadConfig),
+    /// TadTR.
+    Tadtr(TadTrConfig),
+    /// ActionFormer.
+    Actionformer(ActionFormerConfig),
+    /// TemporalMaxer.
+    Temporalmaxer(TemporalMaxerConfig),
+    /// TriDet.
+    Tridet(TriDetConfig),
+    /// G-TAD.
+    Gtad(GtadConfig),
     /// Class and length frequencies: the floor.
     Prior(PriorConfig),
 }
@@ -97,7 +113,25 @@ impl Arch {
     pub fn recipe(&self) -> u32 {
         match self {
             Self::Etad(_) => EtadConfig::RECIPE,
+            Self::Tadtr(_) => TadTrConfig::RECIPE,
+            Self::Actionformer(_) => ActionFormerConfig::RECIPE,
+            Self::Temporalmaxer(_) => TemporalMaxerConfig::RECIPE,
+            Self::Tridet(_) => TriDetConfig::RECIPE,
+            Self::Gtad(_) => GtadConfig::RECIPE,
             Self::Prior(_) => 1,
+        }
+    }
+
+    /// The settings that all native networks share; `None` for what is no network.
+    pub fn common(&self) -> Option<&Common> {
+        match self {
+            Self::Etad(c) => Some(&c.common),
+            Self::Tadtr(c) => Some(&c.common),
+            Self::Actionformer(c) => Some(&c.common),
+            Self::Temporalmaxer(c) => Some(&c.common),
+            Self::Tridet(c) => Some(&c.common),
+            Self::Gtad(c) => Some(&c.common),
+            Self::Prior(_) => None,
         }
     }
 }

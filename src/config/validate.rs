@@ -52,6 +52,8 @@ fn dataset(dataset: &DatasetConfig) -> Result<(), Finding> {
         "needs one of `stride` (frames) and `rate` (snippets per second)",
     )?;
     let positive = |value: Option<f64>| value.is_none_or(|v| v > 0.0 && v.is_finite());
+    ask(positive(features.clip), "dataset.features.clip", "must be a positive number of frames")?;
+    ask(features.clip.is_none() || features.stride.is_some(), "dataset.features.clip", "needs `stride`, also in frames")?;
     ask(positive(features.stride), "dataset.features.stride", "must be a positive number of frames")?;
     ask(positive(features.rate), "dataset.features.rate", "must be a positive number of snippets per second")
 }

@@ -35,6 +35,9 @@ pub struct FeaturesConfig {
     /// Frames (of the annotations' `fps`) between consecutive snippets; or give `rate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<f64>,
+    /// Frames that a snippet was computed from, where more (or fewer) than `stride`: its centre moves accordingly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
     /// Snippets per second, instead of `stride`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
@@ -228,6 +231,17 @@ impl FeatureSource {
         }
     }
 
+    /// Time that a snippet was computed from, in periods: its centre lies half of that after its beginning.
+    pub fn snippet_span(&self) -> f64 {
+        match &*self.0 {
+            Origin::Files(files) => match (files.config.clip, files.config.stride) {
+                (Some(clip), Some(stride)) => clip / stride,
+                _ => 1.0,
+            },
+            Origin::Memory(_) => 1.0,
+        }
+    }
+
     /// Number of snippets of a video, read from the header alone.
     ///
     /// # Errors
@@ -349,7 +363,12 @@ impl Files {
         self.load(video)?;
         let path = self.path(video);
         let content = Digest::of_file(&path).map_err(|error| explain(array::Error::File(error), &path, video))?;
-        Ok(Digest::of_json(&(video, self.timing(video)?.period, self.config.layout, content)))
+        let facts = (video, self.timing(video)?.period, self.config.layout, content);
+        // Only where it is given, so that the digests of all other features stay what they were.
+        Ok(match self.config.clip {
+            None => Digest::of_json(&facts),
+            Some(clip) => Digest::of_json(&(facts, clip)),
+        })
     }
 }
 
@@ -418,6 +437,7 @@ mod tests {
                 dim: 2,
                 stride: Some(10.0),
                 rate: None,
+                clip: None,
                 layout: Layout::TimeChannels,
                 prefix: "v_".into(),
             };
@@ -565,6 +585,7 @@ mod tests {
                 dim,
                 stride: Some(stride),
                 rate: None,
+                clip: None,
                 layout: Layout::TimeChannels,
                 prefix: String::new(),
             };

@@ -27,13 +27,21 @@ pub fn window_starts(total: usize, length: usize, stride: usize) -> Vec<usize> {
     starts
 }
 
-/// Instances seen by the window [start, start + length), in its cells: cut at its borders, kept when more than
-/// `keep_share` of the instance lies inside.
-pub fn instances_in_window(instances: &[CellInstance], start: usize, length: usize, keep_share: f64) -> Vec<CellInstance> {
-    let (low, high) = (start as f64, (start + length) as f64);
+/// As [`window_starts`], but the last window begins on the stride and runs over the end (TadTR at inference).
+pub fn window_starts_on_stride(total: usize, length: usize, stride: usize) -> Vec<usize> {
+    let more = total.saturating_sub(length).div_ceil(stride);
+    (0..=more).map(|k| k * stride).collect()
+}
+
+/// Instances seen by the window [start, start + length), in its cells: cut `margin` cells outside of its borders, kept when
+/// more than `keep_share` of the instance is left.
+pub fn instances_in_window(instances: &[CellInstance], start: usize, length: usize, margin: f64, keep_share: f64) -> Vec<CellInstance> {
+    let origin = start as f64;
+    let (low, high) = (origin - margin, origin + length as f64 + margin);
     let cut = |i: &CellInstance| {
         let (s, e) = (i.start.max(low), i.end.min(high));
-        (e - s > keep_share * (i.end - i.start) && e > s).then_some(CellInstance { start: s - low, end: e - low, label: i.label })
+        let kept = CellInstance { start: s - origin, end: e - origin, label: i.label };
+        (e - s > keep_share * (i.end - i.start) && e > s).then_some(kept)
     };
     instances.iter().filter_map(cut).collect()
 }
@@ -83,6 +91,22 @@ pub fn rescale(features: &Features, cells: usize) -> Features {
     Features { time: cells, channels, data }
 }
 
+/// Stretches a whole video to `cells` steps by linear interpolation between snippet centres, edges repeated (as
+/// ActionFormer does on ActivityNet; PyTorch's `interpolate` without aligned corners).
+pub fn stretch(features: &Features, cells: usize) -> Features {
+    let (time, channels) = (features.time, features.channels);
+    let scale = time as f32 / cells as f32;
+    let mut data = Vec::with_capacity(cells * channels);
+    for r in 0..cells {
+        let at = ((r as f32 + 0.5) * scale - 0.5).max(0.0);
+        let low = (at as usize).min(time - 1);
+        let (high, share) = ((low + 1).min(time - 1), at - low as f32);
+        let row = |t: usize| &features.data[t * channels..][..channels];
+        data.extend(row(low).iter().zip(row(high)).map(|(a, b)| (1.0 - share) * a + share * b));
+    }
+    Features { time: cells, channels, data }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,10 +120,26 @@ mod tests {
     }
 
     #[test]
+    fn windows_on_the_stride_may_run_over_the_end() {
+        assert_eq!(window_starts_on_stride(90, 128, 96), [0]);
+        assert_eq!(window_starts_on_stride(128, 128, 96), [0]);
+        assert_eq!(window_starts_on_stride(224, 128, 96), [0, 96]);
+        assert_eq!(window_starts_on_stride(300, 128, 96), [0, 96, 192]);
+    }
+
+    #[test]
+    fn stretching_is_linear_between_snippet_centres() {
+        let features = Features { time: 2, channels: 1, data: vec![0.0, 4.0] };
+        assert_eq!(stretch(&features, 4).data, [0.0, 1.0, 3.0, 4.0]);
+    }
+
+    #[test]
     fn instances_are_cut_and_mostly_outside_ones_dropped() {
         let instances = [CellInstance { start: 10.0, end: 20.0, label: 1 }, CellInstance { start: 28.0, end: 38.0, label: 2 }];
-        let kept = instances_in_window(&instances, 12, 20, 0.5);
+        let kept = instances_in_window(&instances, 12, 20, 0.0, 0.5);
         assert_eq!(kept, [CellInstance { start: 0.0, end: 8.0, label: 1 }]);
+        let kept = instances_in_window(&instances, 12, 20, 1.0, 0.4);
+        assert_eq!(kept, [CellInstance { start: -1.0, end: 8.0, label: 1 }, CellInstance { start: 16.0, end: 21.0, label: 2 }]);
     }
 
     #[test]

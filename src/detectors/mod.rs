@@ -65,7 +65,16 @@ pub trait Detector {
     ///
     /// # Errors
     /// Bad input or a failure of the backend.
-    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detections, Error>;
+    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error>;
+}
+
+/// What detection gives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Detected {
+    /// Per video.
+    pub detections: Detections,
+    /// Multiply-accumulates of convolutions and matrix products that it took; `None` for what is no network.
+    pub macs: Option<u64>,
 }
 
 /// Why a detector failed.
@@ -100,11 +109,12 @@ pub enum Error {
 /// # Errors
 /// The model needs a backend that this build does not have.
 pub fn build(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
-    match &config.arch {
-        Arch::Prior(prior) => Ok(Box::new(prior::Prior::new(prior))),
-        #[cfg(feature = "torch")]
-        Arch::Etad(etad) => Ok(native::build(config, etad)),
-        #[cfg(not(feature = "torch"))]
-        Arch::Etad(_) => Err(Error::NoTorch("etad".into())),
+    if let Arch::Prior(prior) = &config.arch {
+        return Ok(Box::new(prior::Prior::new(prior)));
     }
+    #[cfg(feature = "torch")]
+    let native = native::build(config);
+    #[cfg(not(feature = "torch"))]
+    let native = None;
+    native.ok_or_else(|| Error::NoTorch(format!("{:?}", config.arch).split('(').next().unwrap_or_default().to_lowercase()))
 }

@@ -3,45 +3,48 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Detector, Error, Job, Trained};
+use super::{Detected, Detector, Error, Job, Trained};
 use crate::base::fsio;
+use crate::config::ModelConfig;
 use crate::config::experiment::{Labels as LabelSource, VideoScores};
-use crate::config::{EtadConfig, ModelConfig};
-use crate::eval::Detections;
 use crate::event::Observer;
-use crate::nn::models::etad::task::{Labels, Task};
-use crate::nn::{params, runtime, train};
+use crate::nn::task::{Labels, Task};
+use crate::nn::{models, params, runtime, train};
 use crate::protocol::settings::Budget;
 
 /// File of the trained weights inside the attempt's folder.
 const WEIGHTS: &str = "model.safetensors";
 const CHECKPOINT: &str = "checkpoint/state.safetensors";
 
-/// ETAD with these settings.
-pub fn build(config: &ModelConfig, etad: &EtadConfig) -> Box<dyn Detector> {
-    Box::new(NativeEtad { config: etad.clone(), labels: config.labels, scores: config.video_scores.clone() })
+/// The network that a configuration asks for; `None` when it asks for none.
+pub fn build(config: &ModelConfig) -> Option<Box<dyn Detector>> {
+    config.arch.common().is_some().then(|| Box::new(Native { config: config.clone() }) as Box<dyn Detector>)
 }
 
-struct NativeEtad {
-    config: EtadConfig,
-    labels: LabelSource,
-    scores: Option<VideoScores>,
+struct Native {
+    config: ModelConfig,
 }
 
-impl NativeEtad {
+impl Native {
     fn task<'a>(&self, job: &Job<'a>) -> Result<Task<'a>, Error> {
         let device = runtime::device(job.device).map_err(Error::Model)?;
-        let labels = match (&self.labels, &self.scores) {
+        let labels = match (&self.config.labels, &self.config.video_scores) {
             (LabelSource::External, Some(scores)) => {
                 Labels::External { scores: read_video_scores(scores, &job.dataset.classes)?, top: scores.top }
             }
-            _ => Labels::Head(job.dataset.classes.len()),
+            _ => Labels::Network(job.dataset.classes.len()),
         };
-        Ok(Task::new(&self.config, job.dataset, job.features, labels, job.seed, device))
+        let arch = &self.config.arch;
+        let (Some(common), Some(conventions)) = (arch.common(), models::conventions(arch)) else {
+            unreachable!("a native detector is built for a network only")
+        };
+        Ok(Task::new(common, conventions, (job.dataset, job.features), labels, (job.seed, device), |params, channels, classes| {
+            models::build(arch, params, channels, classes).expect("conventions exist")
+        }))
     }
 }
 
-impl Detector for NativeEtad {
+impl Detector for Native {
     fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
         runtime::prepare(job.threads);
         guarded(|| {
@@ -51,7 +54,7 @@ impl Detector for NativeEtad {
             let artifact = job.dir.join(WEIGHTS);
             task.save(&artifact)?;
             let mut notes = outcome.notes;
-            if let Some(scores) = self.scores.as_ref().filter(|_| self.labels == LabelSource::External) {
+            if let Some(scores) = self.config.video_scores.as_ref().filter(|_| self.config.labels == LabelSource::External) {
                 notes.push(format!(
                     "class labels come from video-level scores in {}: if their classifier saw more data than this sample, the score leaks it",
                     scores.path.display()
@@ -68,12 +71,13 @@ impl Detector for NativeEtad {
         })
     }
 
-    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detections, Error> {
+    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error> {
         runtime::prepare(job.threads);
         guarded(|| {
             let mut task = self.task(job)?;
             task.load(&trained.artifact)?;
-            Ok(task.detect(videos, observer)?)
+            let (detections, macs) = task.detect(videos, observer)?;
+            Ok(Detected { detections, macs: Some(macs) })
         })
     }
 }
@@ -121,7 +125,7 @@ impl From<train::Error> for Error {
             train::Error::Features(e) => Self::Features(e),
             train::Error::Params(e) => e.into(),
             train::Error::Diverged { step, term, value } => Self::Diverged { step, term, value },
-            nothing @ train::Error::NoInstance(_) => Self::Model(nothing.to_string()),
+            other @ (train::Error::NoInstance(_) | train::Error::TooLong { .. }) => Self::Model(other.to_string()),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, Error, Job, Trained};
+use super::{Detected, Detector, Error, Job, Trained};
 use crate::base::fsio;
 use crate::config::experiment::PriorConfig;
 use crate::data::Segment;
-use crate::eval::{Detection, Detections};
+use crate::eval::Detection;
 use crate::event::{Event, Observer};
 
 /// Quantiles of the lengths that segments are tried with.
@@ -96,13 +96,13 @@ impl Detector for Prior {
         Ok(Trained { artifact, epochs: 1.0, ..Trained::default() })
     }
 
-    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detections, Error> {
+    fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error> {
         let bytes = fsio::read(&trained.artifact)?;
         let table: Table = serde_json::from_slice(&bytes)
             .map_err(|e| Error::Model(format!("{} is no table of the prior ({e}); train this cell again", trained.artifact.display())))?;
         let detections = videos.iter().map(|id| (id.clone(), table.tile(job.dataset.videos[id].duration, self.per_video))).collect();
         observer.observe(&Event::Progress { done: videos.len() as u64, total: videos.len() as u64, loss: None });
-        Ok(detections)
+        Ok(Detected { detections, macs: None })
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
             };
             let prior = Prior::new(&PriorConfig { per_video: 50 });
             let trained = prior.train(&job, &mut ()).unwrap();
-            prior.detect(&job, &trained, test, &mut ()).unwrap()
+            prior.detect(&job, &trained, test, &mut ()).unwrap().detections
         };
         let found = detect(&dataset);
         assert_eq!(found.keys().cloned().collect::<Vec<_>>(), test);

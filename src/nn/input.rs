@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::data::windows::{CellInstance, mean_pool, rescale};
+use crate::data::windows::{CellInstance, mean_pool, rescale, stretch};
 use crate::data::{Dataset, FeatureSource, Features, features};
 
 /// How cells are made.
@@ -15,8 +15,12 @@ pub struct InputSettings {
     pub pool: usize,
     /// Rescale whole videos to this many cells.
     pub rescale: Option<usize>,
+    /// Rescaling interpolates linearly instead of averaging.
+    pub linear: bool,
     /// Channels are zero-padded to a multiple of this.
     pub multiple: usize,
+    /// Cell i stands for the centre of its snippet instead of for the time from i to i + 1.
+    pub centres: bool,
 }
 
 /// Mean and deviation per channel of the training sample.
@@ -152,11 +156,24 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// Cells by which the origin of the cells lies after that of the video: half of what a snippet sees, where a cell
+    /// stands for the centre of its snippet.
+    pub fn offset(&self) -> f64 {
+        match self.settings.rescale {
+            _ if !self.settings.centres => 0.0,
+            Some(_) => 0.5,
+            None => {
+                let pool = self.settings.pool as f64;
+                0.5 * (self.features.snippet_span() + pool - 1.0) / pool
+            }
+        }
+    }
+
     /// Annotated instances in cells, clipped to the video.
     pub fn truth(&self, video: &str) -> Vec<CellInstance> {
-        let cell = self.cell_seconds(video);
+        let (cell, offset) = (self.cell_seconds(video), self.offset());
         let annotated = &self.dataset.videos[video];
-        let clip = |seconds: f64| seconds.clamp(0.0, annotated.duration) / cell;
+        let clip = |seconds: f64| seconds.clamp(0.0, annotated.duration) / cell - offset;
         let instance = |i: &crate::data::Instance| CellInstance { start: clip(i.segment.start), end: clip(i.segment.end), label: i.label };
         annotated.instances.iter().map(instance).filter(|i| i.end > i.start).collect()
     }
@@ -169,7 +186,7 @@ impl<'a> Inputs<'a> {
     fn read(&self, video: &str) -> Result<Features, features::Error> {
         let mut cells = mean_pool(self.features.load(video)?, self.settings.pool);
         if let Some(length) = self.settings.rescale {
-            cells = rescale(&cells, length);
+            cells = if self.settings.linear { stretch(&cells, length) } else { rescale(&cells, length) };
         }
         let (from, to) = (cells.channels, self.channels());
         if from != to {

@@ -1,10 +1,14 @@
 //! Native detectors on libtorch: the only place that names `tch`.
 
+mod clips;
 pub mod input;
 pub mod layers;
+pub mod macs;
 pub mod models;
+pub mod network;
 pub mod optim;
 pub mod params;
 pub mod parity;
 pub mod runtime;
+pub mod task;
 pub mod train;

@@ -5,7 +5,7 @@
 use tch::{Kind, Tensor};
 
 use super::params::Params;
-use crate::config::etad::{Optimiser as Rule, Schedule};
+use crate::config::settings::{Common, Optimiser as Rule, Schedule};
 
 /// Gradients of a step in the order of [`Params::entries`]; `None` where no loss reached the parameter.
 pub struct Gradients(Vec<Option<Tensor>>);
@@ -60,8 +60,12 @@ impl Gradients {
 pub struct AdamOptions {
     /// Coupled or decoupled decay.
     pub rule: Rule,
-    /// Applied to every tensor.
+    /// Decay of the weights.
     pub weight_decay: f64,
+    /// Spare what was added by [`Params::add_plain`].
+    pub spare_plain: bool,
+    /// Parts of names whose tensors learn at a tenth of the rate.
+    pub slow: &'static [&'static str],
 }
 
 /// Adam or AdamW with its moments.
@@ -95,17 +99,19 @@ impl Adam {
     /// One update. A parameter without a gradient keeps its value and its moments.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, lr: f64) {
         let _guard = tch::no_grad_guard();
-        for (((_, parameter), gradient), state) in params.entries().iter().zip(gradients.as_slice()).zip(&mut self.moments) {
+        for (((name, parameter), gradient), state) in params.entries().iter().zip(gradients.as_slice()).zip(&mut self.moments) {
             let Some(gradient) = gradient else { continue };
+            let lr = if self.options.slow.iter().any(|part| name.contains(part)) { 0.1 * lr } else { lr };
+            let decay = if self.options.spare_plain && params.is_plain(name) { 0.0 } else { self.options.weight_decay };
             let mut parameter = parameter.shallow_clone();
             let coupled;
             let gradient = match self.options.rule {
                 Rule::Adamw => {
-                    let _ = parameter.g_mul_scalar_(1.0 - lr * self.options.weight_decay);
+                    let _ = parameter.g_mul_scalar_(1.0 - lr * decay);
                     gradient
                 }
                 Rule::Adam => {
-                    coupled = gradient + &parameter * self.options.weight_decay;
+                    coupled = gradient + &parameter * decay;
                     &coupled
                 }
             };
@@ -156,19 +162,71 @@ impl Adam {
     }
 }
 
-/// Learning rate of update `step` (from 0) out of `total`, of which `epochs` passes are made.
-pub fn learning_rate(base: f64, schedule: Schedule, step: u64, total: u64, epochs: u32) -> f64 {
+/// Learning rate of update `step` (from 0) out of `total`, which are `common.epochs` passes.
+pub fn learning_rate(common: &Common, step: u64, total: u64) -> f64 {
     const WARM_UP: u64 = 20;
-    match schedule {
+    let (base, epochs) = (common.lr, u64::from(common.epochs));
+    let half_cosine = |progress: f64| 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
+    match common.schedule {
         Schedule::Step => {
-            let epoch = step * u64::from(epochs) / total.max(1);
-            if epoch >= 5 { base * 0.1 } else { base }
+            let epoch = step * epochs / total.max(1);
+            if epoch >= u64::from(common.decay_epoch) { base * 0.1 } else { base }
         }
         Schedule::Cosine => {
             let warm = ((step + 1) as f64 / WARM_UP.min(total / 4 + 1) as f64).min(1.0);
-            let progress = step as f64 / total.max(1) as f64;
-            base * warm * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+            base * warm * half_cosine(step as f64 / total.max(1) as f64)
         }
+        Schedule::WarmupCosine => {
+            let warm = (total as f64 * common.warmup_epochs / epochs as f64).round() as u64;
+            if step < warm {
+                base * step as f64 / (warm - 1).max(1) as f64
+            } else {
+                common.min_lr + (base - common.min_lr) * half_cosine((step - warm) as f64 / (total - warm).max(1) as f64)
+            }
+        }
+    }
+}
+
+/// Exponential moving average of the weights, from the first update on.
+pub struct Average {
+    decay: f64,
+    shadow: Vec<Tensor>,
+}
+
+impl Average {
+    /// Starts at the present weights.
+    pub fn new(params: &Params, decay: f64) -> Self {
+        Self { decay, shadow: params.entries().iter().map(|(_, t)| t.detach().copy()).collect() }
+    }
+
+    /// Takes in the weights after an update.
+    pub fn update(&mut self, params: &Params) {
+        tch::no_grad(|| {
+            for (shadow, (_, weight)) in self.shadow.iter_mut().zip(params.entries()) {
+                let _ = shadow.lerp_(weight, 1.0 - self.decay);
+            }
+        });
+    }
+
+    /// Makes the average the weights.
+    pub fn install(&self, params: &Params) {
+        tch::no_grad(|| {
+            for (shadow, (_, weight)) in self.shadow.iter().zip(params.entries()) {
+                weight.shallow_clone().copy_(shadow);
+            }
+        });
+    }
+
+    /// The average as named tensors, for a checkpoint.
+    pub fn state(&self, params: &Params) -> Vec<(String, Tensor)> {
+        self.shadow.iter().zip(params.entries()).map(|(s, (name, _))| (format!("average.{name}"), s.shallow_clone())).collect()
+    }
+
+    /// The average of a checkpoint; `None` when a name is missing.
+    pub fn restored(&self, params: &Params, state: &[(String, Tensor)]) -> Option<Self> {
+        let find = |name: &str| state.iter().find(|(n, _)| n.strip_prefix("average.") == Some(name));
+        let of = |(name, tensor): &(String, Tensor)| Some(find(name)?.1.copy().to_device(tensor.device()));
+        Some(Self { decay: self.decay, shadow: params.entries().iter().map(of).collect::<Option<_>>()? })
     }
 }
 
@@ -180,13 +238,20 @@ pub fn value(tensor: &Tensor) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EtadConfig;
+    use crate::config::settings::Preset;
 
     #[test]
     fn schedules_have_their_published_shape() {
-        let step = |s| learning_rate(1e-3, Schedule::Step, s, 600, 6);
+        let common = |schedule, lr, epochs| Common { schedule, lr, epochs, ..EtadConfig::preset(Preset::Activitynet).unwrap().common };
+        let step = |s| learning_rate(&common(Schedule::Step, 1e-3, 6), s, 600);
         assert_eq!((step(0), step(499)), (1e-3, 1e-3));
         assert!((step(500) - 1e-4).abs() < 1e-12);
-        let cosine = |s| learning_rate(1.0, Schedule::Cosine, s, 400, 25);
+        let cosine = |s| learning_rate(&common(Schedule::Cosine, 1.0, 25), s, 400);
         assert!(cosine(0) < 0.06 && cosine(20) > 0.98 && cosine(399) < 1e-3);
+        let warm = Common { warmup_epochs: 2.0, min_lr: 1e-8, ..common(Schedule::WarmupCosine, 1e-4, 4) };
+        let warm = |s| learning_rate(&warm, s, 12);
+        assert_eq!((warm(0), warm(1), warm(5), warm(6)), (0.0, 2e-5, 1e-4, 1e-4));
+        assert!(warm(11) < 1e-5 && warm(11) > 1e-8);
     }
 }

@@ -1,6 +1,7 @@
 //! Parameters by their upstream names: initialised from a random stream of our own (so that the device does not matter),
 //! saved and loaded as safetensors.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -18,11 +19,15 @@ pub enum Init {
     /// Uniform within ±√(6 / (fan_in + fan_out)), fans as PyTorch counts them (a grouped convolution's fan_out uses all
     /// output channels).
     XavierUniform,
+    /// Normal with this deviation around 0.
+    Normal(f64),
 }
 
 /// The trainable tensors of a model, in construction order.
 pub struct Params {
     entries: Vec<(String, Tensor)>,
+    plain: BTreeSet<String>,
+    aliases: Vec<(String, String)>,
     rng: Stream,
     device: Device,
 }
@@ -58,27 +63,51 @@ pub enum Error {
 impl Params {
     /// No parameters yet; those added draw from the stream (seed, "init").
     pub fn new(seed: u64, device: Device) -> Self {
-        Self { entries: Vec::new(), rng: Stream::new(seed, "init"), device }
+        Self { entries: Vec::new(), plain: BTreeSet::new(), aliases: Vec::new(), rng: Stream::new(seed, "init"), device }
     }
 
     /// Adds a trainable tensor. The returned handle shares storage with the stored one.
     pub fn add(&mut self, name: &str, size: &[i64], init: Init) -> Tensor {
         let count = size.iter().product::<i64>() as usize;
-        let bound = match init {
-            Init::Constant(_) => 0.0,
-            Init::Uniform(bound) => bound,
-            Init::XavierUniform => {
-                let receptive: i64 = size[2..].iter().product();
-                (6.0 / ((size[0] + size[1]) * receptive) as f64).sqrt()
-            }
-        };
+        let mut uniform = |bound: f64| (0..count).map(|_| ((2.0 * self.rng.uniform_f32() - 1.0) as f64 * bound) as f32).collect();
         let values: Vec<f32> = match init {
             Init::Constant(value) => vec![value as f32; count],
-            _ => (0..count).map(|_| ((2.0 * self.rng.uniform_f32() - 1.0) as f64 * bound) as f32).collect(),
+            Init::Uniform(bound) => uniform(bound),
+            Init::XavierUniform => {
+                let receptive: i64 = size[2..].iter().product();
+                uniform((6.0 / ((size[0] + size[1]) * receptive) as f64).sqrt())
+            }
+            Init::Normal(deviation) => (0..count).map(|_| (deviation * self.rng.normal()) as f32).collect(),
         };
-        let tensor = Tensor::from_slice(&values).view(size).to_device(self.device).set_requires_grad(true);
+        self.add_values(name, size, &values)
+    }
+
+    /// As [`Params::add`], with the values given.
+    pub fn add_values(&mut self, name: &str, size: &[i64], values: &[f32]) -> Tensor {
+        let tensor = Tensor::from_slice(values).view(size).to_device(self.device).set_requires_grad(true);
         self.entries.push((name.to_owned(), tensor.shallow_clone()));
         tensor
+    }
+
+    /// As [`Params::add`], for what an optimiser with decay groups leaves undecayed: biases, norms, scales.
+    pub fn add_plain(&mut self, name: &str, size: &[i64], init: Init) -> Tensor {
+        self.plain.insert(name.to_owned());
+        self.add(name, size, init)
+    }
+
+    /// Whether the tensor was added by [`Params::add_plain`].
+    pub fn is_plain(&self, name: &str) -> bool {
+        self.plain.contains(name)
+    }
+
+    /// Upstream registers the tensors under `name.` a second time under `alias.`: files may hold either or both.
+    pub fn alias(&mut self, alias: &str, name: &str) {
+        self.aliases.push((format!("{alias}."), format!("{name}.")));
+    }
+
+    /// Where new tensors are.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Names and tensors in construction order.
@@ -96,14 +125,15 @@ impl Params {
     /// # Errors
     /// Missing or unexpected names, other shapes.
     pub fn assign(&self, origin: &str, given: Vec<(String, Tensor)>) -> Result<(), Error> {
-        let find = |name: &str| given.iter().find(|(n, _)| n == name).map(|(_, t)| t);
+        let given: BTreeMap<String, Tensor> = given.into_iter().map(|(name, tensor)| (self.canonical(name), tensor)).collect();
+        let find = |name: &str| given.get(name);
         let names = |keep: &dyn Fn(&str, &Tensor) -> bool| -> Vec<String> {
             self.entries.iter().filter(|(n, t)| keep(n, t)).map(|(n, _)| n.clone()).collect()
         };
         let missing = names(&|n, _| find(n).is_none());
         let misshapen = names(&|n, t| find(n).is_some_and(|g| g.size() != t.size()));
         let known = |name: &str| self.entries.iter().any(|(n, _)| n == name);
-        let unexpected: Vec<String> = given.iter().filter(|(n, _)| !known(n)).map(|(n, _)| n.clone()).collect();
+        let unexpected: Vec<String> = given.keys().filter(|n| !known(n)).cloned().collect();
         if !(missing.is_empty() && misshapen.is_empty() && unexpected.is_empty()) {
             return Err(Error::Mismatch { path: origin.to_owned(), missing, unexpected, misshapen });
         }
@@ -114,6 +144,11 @@ impl Params {
             }
         });
         Ok(())
+    }
+
+    fn canonical(&self, name: String) -> String {
+        let alias = self.aliases.iter().find_map(|(alias, to)| Some(format!("{to}{}", name.strip_prefix(alias)?)));
+        alias.unwrap_or(name)
     }
 }
 

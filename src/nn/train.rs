@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::optim::{Adam, AdamOptions, Gradients, learning_rate};
+use super::optim::{Adam, AdamOptions, Average, Gradients, learning_rate};
 use super::params::{self, Params};
-use crate::config::etad::Schedule;
+use crate::config::settings::Common;
 use crate::data::features;
 use crate::event::{Event, Observer};
 
@@ -22,23 +22,23 @@ pub trait Model {
 
     /// Losses of a batch by name, and the total under `"cost"`; adds the gradients.
     fn backward(&self, batch: Self::Batch, gradients: &mut Gradients) -> Vec<(String, f64)>;
+
+    /// What the losses remember from update to update, beside the parameters.
+    fn memory(&self) -> Vec<f64>;
+
+    /// Takes over a memory of a checkpoint.
+    fn recall(&self, memory: &[f64]);
 }
 
 /// How a training goes.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Updates.
     pub total: u64,
     /// Updates between checkpoints.
     pub checkpoint_every: u64,
-    /// Passes, for the step schedule.
-    pub epochs: u32,
-    /// Base learning rate.
-    pub lr: f64,
-    /// Schedule.
-    pub schedule: Schedule,
-    /// Largest gradient norm; 0 = no clipping.
-    pub clip: f64,
+    /// Rate, schedule, clipping, average.
+    pub common: &'a Common,
     /// Optimiser.
     pub adam: AdamOptions,
 }
@@ -67,10 +67,21 @@ pub enum Error {
         "none of the {0} training videos of this cell has an annotated instance inside a window; raise the fraction or lower `keep_share`"
     )]
     NoInstance(usize),
+    /// A video does not fit the network.
+    #[error("video {video:?} has {cells} cells, more than the {longest} this model can take at once; raise `window` or `pool`")]
+    TooLong {
+        /// The video.
+        video: String,
+        /// Its cells.
+        cells: usize,
+        /// The most there may be.
+        longest: usize,
+    },
 }
 
 const DEPTH: usize = 4;
 const STEP_KEY: &str = "step";
+const MEMORY_KEY: &str = "memory";
 const REPORT_EVERY: Duration = Duration::from_millis(300);
 
 /// Trains; `batches(first)` yields the batches from update `first` (counted from 0) on, without end. Returns the mean cost
@@ -80,7 +91,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(300);
 /// Bad features, a diverged loss, a full disk.
 pub fn train<M: Model, B>(
     model: &M,
-    plan: &Plan,
+    plan: &Plan<'_>,
     batches: impl FnOnce(u64) -> B + Send,
     checkpoint: &Path,
     observer: &mut dyn Observer,
@@ -88,8 +99,11 @@ pub fn train<M: Model, B>(
 where
     B: Iterator<Item = Result<M::Batch, features::Error>>,
 {
-    let mut adam = Adam::new(model.params(), plan.adam);
-    let first = resume(model.params(), &mut adam, checkpoint, observer);
+    let mut state = State {
+        adam: Adam::new(model.params(), plan.adam),
+        average: (plan.common.ema > 0.0).then(|| Average::new(model.params(), plan.common.ema)),
+    };
+    let first = resume(model, &mut state, checkpoint, observer);
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(DEPTH);
         scope.spawn(move || {
@@ -109,13 +123,16 @@ where
             if let Some((term, value)) = terms.iter().find(|(_, v)| !v.is_finite()) {
                 return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
             }
-            if plan.clip > 0.0 {
-                let norm = gradients.clip(plan.clip);
+            if plan.common.clip > 0.0 {
+                let norm = gradients.clip(plan.common.clip);
                 if !norm.is_finite() {
                     return Err(Error::Diverged { step: step + 1, term: "gradient norm".into(), value: norm });
                 }
             }
-            adam.step(model.params(), &gradients, learning_rate(plan.lr, plan.schedule, step, plan.total, plan.epochs));
+            state.adam.step(model.params(), &gradients, learning_rate(plan.common, step, plan.total));
+            if let Some(average) = &mut state.average {
+                average.update(model.params());
+            }
             step += 1;
             sum += terms.last().map_or(0.0, |(_, cost)| *cost);
             count += 1;
@@ -128,27 +145,42 @@ where
                 last = mean;
                 (sum, count) = (0.0, 0);
                 if step < plan.total {
-                    save(model.params(), &adam, step, checkpoint)?;
+                    save(model, &state, step, checkpoint)?;
                 }
             }
+        }
+        if let Some(average) = &state.average {
+            average.install(model.params());
         }
         Ok(last)
     })
 }
 
-fn save(params: &Params, adam: &Adam, step: u64, path: &Path) -> Result<(), Error> {
-    let mut tensors = adam.state(params);
+/// What a training carries from update to update beside the weights.
+struct State {
+    adam: Adam,
+    average: Option<Average>,
+}
+
+fn save<M: Model>(model: &M, state: &State, step: u64, path: &Path) -> Result<(), Error> {
+    let params = model.params();
+    let mut tensors = state.adam.state(params);
+    tensors.extend(state.average.iter().flat_map(|a| a.state(params)));
     tensors.extend(params.entries().iter().map(|(name, t)| (format!("param.{name}"), t.shallow_clone())));
     tensors.push((STEP_KEY.into(), Tensor::from_slice(&[step as i64])));
+    // As bits: the file holds single precision. Never empty: an empty tensor has no address.
+    let bits = |v: f64| v.to_bits().cast_signed();
+    let memory: Vec<i64> = model.memory().into_iter().chain([0.0]).map(bits).collect();
+    tensors.push((MEMORY_KEY.into(), Tensor::from_slice(&memory)));
     Ok(params::save_tensors(path, tensors.iter().map(|(n, t)| (n.as_str(), t)))?)
 }
 
 /// Takes over a checkpoint; returns the update to go on from. An unusable one is reported and left aside.
-fn resume(params: &Params, adam: &mut Adam, path: &Path, observer: &mut dyn Observer) -> u64 {
+fn resume<M: Model>(model: &M, state: &mut State, path: &Path, observer: &mut dyn Observer) -> u64 {
     if !path.exists() {
         return 0;
     }
-    match read_checkpoint(params, adam, path) {
+    match read_checkpoint(model, state, path) {
         Ok(step) => {
             observer.observe(&Event::Note { text: format!("resumed after {step} updates") });
             step
@@ -160,17 +192,26 @@ fn resume(params: &Params, adam: &mut Adam, path: &Path, observer: &mut dyn Obse
     }
 }
 
-fn read_checkpoint(params: &Params, adam: &mut Adam, path: &Path) -> Result<u64, params::Error> {
+fn read_checkpoint<M: Model>(model: &M, state: &mut State, path: &Path) -> Result<u64, params::Error> {
+    let params = model.params();
     let tensors = params::read_tensors(path)?;
     let unreadable = |reason: &str| params::Error::Unreadable { path: path.display().to_string(), reason: reason.to_owned() };
-    let step = tensors.iter().find(|(n, _)| n == STEP_KEY).ok_or_else(|| unreadable("it has no update count"))?.1.int64_value(&[0]);
+    let find = |key: &str| tensors.iter().find(|(n, _)| n == key).map(|(_, t)| t);
+    let step = find(STEP_KEY).ok_or_else(|| unreadable("it has no update count"))?.int64_value(&[0]);
+    let memory = find(MEMORY_KEY).ok_or_else(|| unreadable("it has no memory of the losses"))?;
+    let memory: Vec<i64> = Vec::try_from(memory).map_err(|_| unreadable("its memory of the losses is no list of numbers"))?;
     let weights = tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix("param.")?.to_owned(), t.shallow_clone()))).collect();
-    // Moments first: they change nothing that a fresh start would read.
-    let mut restored = Adam::new(params, adam.options());
-    if !restored.restore(params, &tensors) {
+    // Nothing is changed before all of it is known to be there: a fresh start must find what it would have found.
+    let mut adam = Adam::new(params, state.adam.options());
+    if !adam.restore(params, &tensors) {
         return Err(unreadable("optimiser moments are missing"));
     }
+    let average = match &state.average {
+        Some(average) => Some(average.restored(params, &tensors).ok_or_else(|| unreadable("the average of the weights is missing"))?),
+        None => None,
+    };
     params.assign(&path.display().to_string(), weights)?;
-    *adam = restored;
+    model.recall(&memory[..memory.len() - 1].iter().map(|v| f64::from_bits(v.cast_unsigned())).collect::<Vec<f64>>());
+    *state = State { adam, average };
     Ok(step as u64)
 }

@@ -10,7 +10,7 @@ use super::source::Stored;
 use crate::base::{Digest, Percent, Stream};
 use crate::eval::Scores;
 use crate::protocol::{Cell, CellSpec};
-use crate::store::record::{Provenance, SampleFacts, TrainingFacts, Usage};
+use crate::store::record::{DetectionFacts, Provenance, SampleFacts, TrainingFacts, Usage};
 use crate::store::{PlannedCell, Record, Store};
 
 const TOML: &str = r#"schema = 1
@@ -94,6 +94,7 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
         },
         detections: Digest::of_bytes(b"d"),
         training: TrainingFacts { steps: 80, epochs: 8.0, parameters: (model == "etad").then_some(1_234_567), final_loss: Some(0.4) },
+        detection: DetectionFacts::default(),
         usage: Usage {
             wall_s: heavy * (6.0 + videos * 0.3),
             cpu_s: heavy * (10.0 + videos * 0.55),

@@ -116,6 +116,7 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
         scores: made.scores,
         detections: made.detections,
         training: made.training,
+        detection: made.detection,
         usage,
         provenance: Provenance {
             etalon: machine::etalon().to_owned(),

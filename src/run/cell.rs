@@ -8,14 +8,14 @@ use super::error::Result;
 use super::job::{Job, Made};
 use super::prepare::Prepared;
 use crate::base::Digest;
-use crate::config::{Arch, ModelConfig};
+use crate::config::ModelConfig;
 use crate::data::Dataset;
 use crate::detectors;
 use crate::event::{Event, Observer, Phase};
 use crate::profile::machine;
 use crate::protocol::Sample;
 use crate::store::layout::write_detections;
-use crate::store::record::{SampleFacts, TrainingFacts};
+use crate::store::record::{DetectionFacts, SampleFacts, TrainingFacts};
 
 /// Runs the job in `path`; its folder is the attempt's.
 ///
@@ -47,7 +47,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let trained = detector.train(&work, observer)?;
 
     observer.observe(&Event::Phase { phase: Phase::Detect });
-    let detections = detector.detect(&work, &trained, &split.test, observer)?;
+    let detectors::Detected { detections, macs } = detector.detect(&work, &trained, &split.test, observer)?;
     let digest = write_detections(dir, &detections)?;
 
     observer.observe(&Event::Phase { phase: Phase::Evaluate });
@@ -58,8 +58,9 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     notes.extend(trained.notes);
     let training =
         TrainingFacts { steps: trained.steps, epochs: trained.epochs, parameters: trained.parameters, final_loss: trained.final_loss };
+    let detection = DetectionFacts { macs, seconds: split.test.iter().map(|id| corpus.dataset.videos[id].duration).sum() };
     let facts = sample_facts(&corpus.dataset, &sample, &split.test);
-    Made { sample: facts, scores, training, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;
+    Made { sample: facts, scores, training, detection, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;
     Ok(())
 }
 
@@ -79,10 +80,7 @@ fn sample_facts(dataset: &Dataset, sample: &Sample, test: &[String]) -> SampleFa
 }
 
 fn libtorch(config: &ModelConfig) -> Option<String> {
-    match config.arch {
-        Arch::Prior(_) => None,
-        Arch::Etad(_) => machine::libtorch().map(str::to_owned),
-    }
+    config.arch.common().and_then(|_| machine::libtorch().map(str::to_owned))
 }
 
 /// Writes events as JSON lines, each flushed: the parent reads them as they happen. A parent that no longer reads is gone,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 use crate::base::{Digest, Percent, fsio};
 use crate::eval::Scores;
-use crate::store::record::{SampleFacts, TrainingFacts};
+use crate::store::record::{DetectionFacts, SampleFacts, TrainingFacts};
 
 /// Name of the job's file.
 pub const JOB: &str = "job.json";
@@ -44,6 +44,8 @@ pub struct Made {
     pub scores: Scores,
     /// How the training went.
     pub training: TrainingFacts,
+    /// What the detection took.
+    pub detection: DetectionFacts,
     /// Digest of the detections.
     pub detections: Digest,
     /// Version of libtorch, where the model used it.

@@ -17,7 +17,7 @@ use crate::store::{Outcome, State, Store};
 const MADE: &str = r#"{"sample": {"videos": 1, "instances": 1, "seconds": 1.0, "classes": 1, "draws": 1, "digest": "aa",
   "test_videos": 1, "test_instances": 1}, "scores": {"tiou": [0.5], "map": [0.5], "average_map": 0.5, "per_class": {},
   "evaluator": "test"}, "training": {"steps": 1, "epochs": 1.0, "parameters": null, "final_loss": null},
-  "detections": "bb", "libtorch": null, "notes": []}"#;
+  "detection": { "macs": null, "seconds": 60.0 }, "detections": "bb", "libtorch": null, "notes": []}"#;
 
 /// A store, one experiment, and a child that runs a script in the attempt's folder.
 struct Scene {

@@ -30,6 +30,9 @@ pub struct Record {
     pub detections: Digest,
     /// How the training went.
     pub training: TrainingFacts,
+    /// What the detection took; empty in records older than this field.
+    #[serde(default)]
+    pub detection: DetectionFacts,
     /// What it cost.
     pub usage: Usage,
     /// Where and with what it ran.
@@ -70,6 +73,16 @@ pub struct TrainingFacts {
     pub parameters: Option<u64>,
     /// Mean loss over the last epoch.
     pub final_loss: Option<f64>,
+}
+
+/// The theoretical compute of the detection in the test videos.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DetectionFacts {
+    /// Multiply-accumulates of convolutions, linear layers and matrix products, padding included; `None` for what is no
+    /// native network.
+    pub macs: Option<u64>,
+    /// Seconds of video they were spent on.
+    pub seconds: f64,
 }
 
 /// Time and memory of the cell's process tree.

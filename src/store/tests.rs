@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::lease::STALE_AFTER;
-use super::record::{Provenance, SampleFacts, TrainingFacts, Usage};
+use super::record::{DetectionFacts, Provenance, SampleFacts, TrainingFacts, Usage};
 use super::{Error, Granted, Lease, Outcome, Record, State, Store};
 use crate::base::fsio::{self, Published};
 use crate::base::{Digest, Percent, Stream};
@@ -55,6 +55,7 @@ fn record(cell: &Cell, attempt: u32, detections: Digest) -> Record {
         scores,
         detections,
         training: TrainingFacts::default(),
+        detection: DetectionFacts::default(),
         usage: Usage::default(),
         provenance: Provenance::default(),
         notes: Vec::new(),

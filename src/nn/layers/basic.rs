@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use crate::nn::macs;
 use crate::nn::params::{Init, Params};
 
 /// Conv1d over `[B, C, T]` with "same" padding.
@@ -40,6 +41,8 @@ impl Conv {
     /// `[B, C, T]` → `[B, C', T]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let padding = self.weight.size()[2] / 2;
+        let size = x.size();
+        macs::add(&[size[0], size[2], self.weight.numel() as i64]);
         x.conv1d(&self.weight, self.bias.as_ref(), 1, padding, 1, self.groups)
     }
 }
@@ -89,6 +92,7 @@ impl Lstm {
 
     /// `[T, B, C]` → `[T, B, C]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        macs::add(&[x.size()[0], x.size()[1], 8 * self.hidden, self.hidden]);
         let zero = Tensor::zeros([1, x.size()[1], self.hidden], (Kind::Float, x.device()));
         let state = [zero.shallow_clone(), zero];
         x.lstm(&state, &self.weights, true, 1, 0.0, false, false, false).0
@@ -110,15 +114,22 @@ impl Linear {
         }
     }
 
-    /// `[N, input]` → `[N, output]`, in the numeric type of `x`.
+    /// `[…, input]` → `[…, output]`, in the numeric type of `x`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.count(x.numel() as i64);
         x.linear(&self.weight.to_kind(x.kind()), Some(self.bias.to_kind(x.kind())))
+    }
+
+    /// Every value read meets every output.
+    fn count(&self, values: i64) {
+        macs::add(&[values, self.weight.size()[0]]);
     }
 
     /// As [`Linear::forward`] for an `x` `[N, R, C]` whose weight columns are channel-major (`c * R + r`): the small weight
     /// is reordered instead of the large input.
     pub fn forward_bins_first(&self, x: &Tensor) -> Tensor {
         let (bins, channels) = (x.size()[1], x.size()[2]);
+        self.count(x.numel() as i64);
         let weight = self.weight.to_kind(x.kind()).view([-1, channels, bins]).transpose(1, 2).reshape([-1, bins * channels]);
         x.flatten(1, 2).linear(&weight, Some(self.bias.to_kind(x.kind())))
     }

@@ -35,17 +35,42 @@ pub enum Error {
         key: String,
     },
     /// No model matches.
-    #[error("{}: the manifest matches no model of this version (known: etad)", folder.display())]
+    #[error(
+        "{}: its manifest names the model {model:?}, which this version does not have (known: actionformer, etad, gtad, tadtr, temporalmaxer, tridet)",
+        folder.display()
+    )]
     UnknownModel {
+        /// The folder.
+        folder: PathBuf,
+        /// What the manifest says.
+        model: String,
+    },
+    /// Nothing to compare with.
+    #[error("{} holds no fixtures, nor does a folder below it; give one with a manifest.json", folder.display())]
+    NoFixtures {
         /// The folder.
         folder: PathBuf,
     },
 }
 
-pub(super) fn manifest(folder: &Path) -> Result<serde_json::Value, Error> {
-    let path = folder.join("manifest.json");
-    let text = fsio::read_text(&path)?;
-    serde_json::from_str(&text).map_err(|source| Error::Manifest { path, source })
+/// Reads a JSON file.
+pub(super) fn json(path: &Path) -> Result<serde_json::Value, Error> {
+    let text = fsio::read_text(path)?;
+    serde_json::from_str(&text).map_err(|source| Error::Manifest { path: path.to_owned(), source })
+}
+
+/// The folders directly below, in order.
+pub(super) fn folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |e| fsio::Error::wrap("list", folder)(e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The arrays of one file and the checks made on them so far.

@@ -1,8 +1,15 @@
 //! Proof that a model is its authors' model: arrays made by their code, recomputed here, each deviation beside its
 //! tolerance.
+//!
+//! What a folder holds is told by its files and its manifest alone, never by its name: a folder of another variant of a
+//! known model works too.
 
+mod common;
 mod etad;
 mod fixture;
+mod gtad;
+mod points;
+mod tadtr;
 
 use std::path::Path;
 
@@ -25,37 +32,79 @@ pub struct Check {
     pub passed: bool,
 }
 
-/// All checks of a folder.
+/// All checks of a folder, or of several.
 #[derive(Clone, Debug, Serialize)]
 pub struct Parity {
-    /// The model the folder belongs to.
-    pub model: &'static str,
-    /// What was compared.
+    /// What was compared; names begin with the folder when there are several.
     pub checks: Vec<Check>,
-    /// Fixtures of the folder that this version does not recompute.
+    /// Fixtures that this version does not recompute.
     pub not_covered: Vec<String>,
-    /// Whether every check holds.
+    /// Whether there is a check in every folder and all of them hold.
     pub passed: bool,
+    /// Folder by folder.
+    pub folders: Vec<Folder>,
 }
 
-/// Recomputes the fixtures of `folder`.
+/// The outcome of one folder.
+#[derive(Clone, Debug, Serialize)]
+pub struct Folder {
+    /// Path.
+    pub folder: String,
+    /// The model it belongs to.
+    pub model: String,
+    /// Arrays compared.
+    pub compared: usize,
+    /// Arrays beyond their tolerance.
+    pub deviating: usize,
+}
+
+/// Recomputes the fixtures of `folder`, or of all folders below it when it holds none itself.
 ///
 /// # Errors
-/// The folder has no manifest, a file is unreadable or lacks an array, or no model of ours matches it.
+/// No fixtures anywhere, a file is unreadable or lacks an array, or no model of ours matches a manifest.
 pub fn run(folder: &Path) -> Result<Parity, Error> {
-    let manifest = fixture::manifest(folder)?;
-    let fixtures = manifest.get("fixtures").and_then(|f| f.as_object());
-    let Some(fixtures) = fixtures.filter(|f| f.contains_key("detector_small")) else {
-        return Err(Error::UnknownModel { folder: folder.to_owned() });
-    };
-    let mut checks = Vec::new();
-    let mut not_covered = Vec::new();
-    for name in fixtures.keys() {
-        match etad::check(folder, name)? {
-            Some(more) => checks.extend(more),
-            None => not_covered.push(name.clone()),
+    let mut parity = Parity { checks: Vec::new(), not_covered: Vec::new(), passed: true, folders: Vec::new() };
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(at) = waiting.pop() {
+        match one(&at)? {
+            Some(checked) => parity.add(&at, at.strip_prefix(folder).unwrap_or(&at), checked),
+            None => waiting.extend(fixture::folders(&at)?.into_iter().rev()),
         }
     }
-    let passed = checks.iter().all(|c| c.passed);
-    Ok(Parity { model: "etad", checks, not_covered, passed })
+    if parity.folders.is_empty() { Err(Error::NoFixtures { folder: folder.to_owned() }) } else { Ok(parity) }
+}
+
+impl Parity {
+    fn add(&mut self, folder: &Path, below: &Path, (model, checks, not_covered): Checked) {
+        let deviating = checks.iter().filter(|c| !c.passed).count();
+        self.passed &= !checks.is_empty() && deviating == 0;
+        self.folders.push(Folder { folder: folder.display().to_string(), model, compared: checks.len(), deviating });
+        let named = |name: String| below.join(name).display().to_string();
+        self.checks.extend(checks.into_iter().map(|c| Check { name: named(c.name), ..c }));
+        self.not_covered.extend(not_covered.into_iter().map(named));
+    }
+}
+
+/// What the checks of a folder give: the model, the checks, and what is not covered.
+type Checked = (String, Vec<Check>, Vec<String>);
+
+/// `None` for a folder that holds no fixtures itself.
+fn one(folder: &Path) -> Result<Option<Checked>, Error> {
+    let has = |file: &str| folder.join(file).is_file();
+    Ok(Some(if has("manifest.json") {
+        let manifest = fixture::json(&folder.join("manifest.json"))?;
+        match manifest.get("model").and_then(|m| m.as_str()) {
+            Some(model @ ("actionformer" | "temporalmaxer" | "tridet")) => (model.into(), points::check(folder, &manifest)?, vec![]),
+            Some("tadtr") => ("tadtr".into(), tadtr::check(folder, &manifest)?, vec![]),
+            Some("gtad") => ("gtad".into(), gtad::check(folder, &manifest)?, vec![]),
+            None if manifest.get("fixtures").is_some_and(|f| f.get("detector_small").is_some()) => etad::check(folder, &manifest)?,
+            other => return Err(Error::UnknownModel { folder: folder.to_owned(), model: other.unwrap_or("none").to_owned() }),
+        }
+    } else if has("windows.json") {
+        ("tadtr".into(), tadtr::check_windows(folder)?, vec![])
+    } else if has("nms_manifest.json") || has("eval_expected.json") {
+        ("common".into(), common::check(folder)?, vec![])
+    } else {
+        return Ok(None);
+    }))
 }

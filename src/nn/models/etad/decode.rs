@@ -81,18 +81,6 @@ impl Scored {
     }
 }
 
-/// Each proposal with each of the `top` classes of the video-level scores: score × class score.
-pub fn with_video_scores(proposals: &[Detection], class_scores: &[f64], top: usize) -> Vec<Detection> {
-    let mut classes: Vec<usize> = (0..class_scores.len()).collect();
-    classes.sort_by(|&a, &b| class_scores[b].total_cmp(&class_scores[a]));
-    classes.truncate(top);
-    let labelled = |p: &Detection| {
-        let p = *p;
-        classes.iter().map(move |&label| Detection { label, score: p.score * class_scores[label], ..p }).collect::<Vec<_>>()
-    };
-    proposals.iter().flat_map(labelled).collect()
-}
-
 /// From 0..1 of an input that begins at `start` and spans `length` seconds to seconds of a video of `duration`: the start is
 /// clipped below, the end above, as in the release. A segment refined to outside of the input comes out empty or inverted.
 pub fn to_seconds(detections: &mut [Detection], start: f64, length: f64, duration: f64) {

@@ -18,8 +18,8 @@
 pub mod decode;
 pub mod labels;
 pub mod losses;
+pub mod network;
 pub mod proposals;
-pub mod task;
 
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
@@ -361,16 +361,16 @@ fn stage_targets(batch: &Batch, proposals: &Tensor, anchors: &[Vec<Anchor>], tim
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::etad::Preset;
+    use crate::config::settings::Preset;
     use tch::Device;
 
     #[test]
     fn the_published_network_has_the_published_number_of_parameters() {
         let mut params = Params::new(0, Device::Cpu);
-        let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Activitynet), 512, None);
+        let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Activitynet).unwrap(), 512, None);
         assert_eq!(params.count(), 10_343_450);
         let mut params = Params::new(0, Device::Cpu);
-        let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Thumos14), 2048, None);
+        let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Thumos14).unwrap(), 2048, None);
         assert_eq!(params.count(), 8_279_066);
     }
 }

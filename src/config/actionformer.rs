@@ -1,0 +1,123 @@
+//! Settings of ActionFormer.
+
+use super::points::Points;
+use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settings};
+
+settings! {
+    /// Every setting of ActionFormer, resolved; in a file only what differs from the preset is written.
+    pub struct ActionFormerConfig: common, points {
+        /// Channels of the backbone.
+        dim: i64,
+        /// Attention heads.
+        heads: i64,
+        /// Window of the local attention in cells, odd; 0 = full attention.
+        attention_window: usize,
+        /// Convolutions before the transformer.
+        embedding_layers: usize,
+        /// Transformer blocks before the pyramid.
+        stem_layers: usize,
+        /// Absolute position encoding.
+        position: bool,
+        /// Stochastic depth.
+        drop_path: f64,
+    }
+}
+
+impl ActionFormerConfig {
+    /// Version of the native model's code.
+    pub const RECIPE: u32 = 1;
+
+    /// A named configuration.
+    ///
+    /// # Errors
+    /// Nothing was published for that data set.
+    pub fn preset(preset: Preset) -> Result<Self, String> {
+        let common = Common {
+            temporal: Temporal::Whole,
+            window: 2304,
+            stride: 1152,
+            test_stride: 1152,
+            jitter: false,
+            crop: 0.9,
+            keep_share: 0.5,
+            pool: 1,
+            standardise: false,
+            noise: 0.0,
+            epochs: 35,
+            steps: 3500,
+            batch: 2,
+            optimiser: Optimiser::Adamw,
+            lr: 1e-4,
+            weight_decay: 0.05,
+            schedule: Schedule::WarmupCosine,
+            warmup_epochs: 5.0,
+            min_lr: 1e-8,
+            decay_epoch: 35,
+            clip: 1.0,
+            ema: 0.999,
+        };
+        let points = Points {
+            levels: 6,
+            range: 4.0,
+            centre_radius: 1.5,
+            head_dim: 512,
+            head_layers: 3,
+            loss_norm: 100.0,
+            reg_weight: 1.0,
+            label_smoothing: 0.0,
+            min_score: 0.001,
+            candidates: 2000,
+            min_length: 0.05,
+            nms_sigma: 0.5,
+            nms_keep: 200,
+            class_wise: true,
+            voting: 0.0,
+        };
+        let thumos14 = Self {
+            preset,
+            common: common.clone(),
+            points: points.clone(),
+            dim: 512,
+            heads: 4,
+            attention_window: 19,
+            embedding_layers: 2,
+            stem_layers: 2,
+            position: false,
+            drop_path: 0.1,
+        };
+        match preset {
+            Preset::Thumos14 => Ok(thumos14),
+            Preset::Activitynet => Ok(Self {
+                common: Common { temporal: Temporal::Rescale, window: 192, epochs: 15, batch: 16, lr: 1e-3, ..common },
+                points: Points {
+                    head_dim: 256,
+                    loss_norm: 200.0,
+                    reg_weight: 2.0,
+                    label_smoothing: 0.1,
+                    min_length: 0.001,
+                    nms_sigma: 0.75,
+                    nms_keep: 100,
+                    class_wise: false,
+                    voting: 0.9,
+                    ..points
+                },
+                dim: 256,
+                attention_window: 7,
+                position: true,
+                ..thumos14
+            }),
+            Preset::Laptop => Ok(Self {
+                common: Common { window: 512, epochs: 35, batch: 4, lr: 1e-3, standardise: true, steps: 300, ..common },
+                points: Points { head_dim: 128, ..points },
+                dim: 128,
+                ..thumos14
+            }),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        ask(self.dim > 0 && self.heads > 0 && self.dim % self.heads == 0, "`dim` must be a positive multiple of `heads`")?;
+        ask(self.attention_window == 0 || self.attention_window % 2 == 1, "`attention_window` must be odd, or 0 for full attention")?;
+        ask((0.0..1.0).contains(&self.drop_path), "`drop_path` must be in [0, 1)")
+    }
+}

@@ -1,0 +1,108 @@
+//! Settings of G-TAD.
+
+use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settings};
+
+settings! {
+    /// Every setting of G-TAD, resolved; in a file only what differs from the preset is written.
+    pub struct GtadConfig: common {
+        /// Longest anchor in cells (D).
+        max_duration: usize,
+        /// Channels of the graph layers.
+        hidden: i64,
+        /// Bins of the aligned anchor features.
+        roi_bins: i64,
+        /// Bins of the aligned neighbour features.
+        context_bins: i64,
+        /// Kernel of the two map convolutions: 3 on THUMOS14, 1 on ActivityNet.
+        map_kernel: i64,
+        /// Weights of the regression and the classification of the tIoU.
+        map_weights: (f64, f64),
+        /// Weight of the class head's loss beside the published ones (ours).
+        class_weight: f64,
+        /// Gaussian soft-NMS.
+        nms_sigma: f64,
+        /// Detections kept per video.
+        nms_keep: usize,
+    }
+}
+
+impl GtadConfig {
+    /// Version of the native model's code.
+    pub const RECIPE: u32 = 1;
+
+    /// A named configuration.
+    ///
+    /// # Errors
+    /// Nothing was published for that data set.
+    pub fn preset(preset: Preset) -> Result<Self, String> {
+        let common = Common {
+            temporal: Temporal::Windows,
+            window: 256,
+            stride: 128,
+            test_stride: 128,
+            jitter: false,
+            crop: 1.0,
+            keep_share: 0.9,
+            pool: 1,
+            standardise: false,
+            noise: 0.0,
+            epochs: 10,
+            steps: 1000,
+            batch: 8,
+            optimiser: Optimiser::Adam,
+            lr: 4e-5,
+            weight_decay: 1e-4,
+            schedule: Schedule::Step,
+            warmup_epochs: 0.0,
+            min_lr: 0.0,
+            decay_epoch: 5,
+            clip: 1.0,
+            ema: 0.0,
+        };
+        let thumos14 = Self {
+            preset,
+            common: common.clone(),
+            max_duration: 64,
+            hidden: 256,
+            roi_bins: 16,
+            context_bins: 16,
+            map_kernel: 3,
+            map_weights: (1.0, 10.0),
+            class_weight: 1.0,
+            nms_sigma: 0.46,
+            nms_keep: 200,
+        };
+        match preset {
+            Preset::Thumos14 => Ok(thumos14),
+            Preset::Activitynet => Ok(Self {
+                common: Common { temporal: Temporal::Rescale, window: 100, batch: 16, lr: 4e-3, ..common },
+                max_duration: 100,
+                roi_bins: 32,
+                context_bins: 4,
+                map_kernel: 1,
+                map_weights: (10.0, 1.0),
+                nms_sigma: 0.8,
+                nms_keep: 100,
+                ..thumos14
+            }),
+            Preset::Laptop => Ok(Self {
+                common: Common { lr: 1e-3, standardise: true, keep_share: 0.5, steps: 300, ..common },
+                max_duration: 128,
+                hidden: 64,
+                roi_bins: 8,
+                context_bins: 8,
+                ..thumos14
+            }),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        ask((1..=self.common.window).contains(&self.max_duration), "`max_duration` must be 1 to `window` cells")?;
+        ask(self.common.temporal != Temporal::Whole, "`temporal` must be \"windows\" or \"rescale\": G-TAD's anchors need a fixed length")?;
+        ask(self.hidden > 0 && self.hidden % 64 == 0, "`hidden` must be a positive multiple of 64 (32 groups on half of it)")?;
+        ask(self.roi_bins >= 1 && self.context_bins >= 1, "`roi_bins` and `context_bins` must be at least 1")?;
+        ask(self.map_kernel >= 1 && self.map_kernel % 2 == 1, "`map_kernel` must be odd")?;
+        ask(self.map_weights.0 >= 0.0 && self.map_weights.1 >= 0.0 && self.class_weight >= 0.0, "weights must not be negative")?;
+        ask(self.nms_sigma > 0.0 && self.nms_keep >= 1, "`nms_sigma` and `nms_keep` must be positive")
+    }
+}

@@ -1,0 +1,44 @@
+//! Gtad (stub of the skeleton).
+
+use tch::Tensor;
+
+use crate::config::GtadConfig;
+use crate::eval::Detection;
+use crate::nn::network::{Batch, Conventions, Network, Term, VideoClasses, Window};
+use crate::nn::params::Params;
+
+/// What is done around the network.
+pub const CONVENTIONS: Conventions = Conventions {
+    centres: true,
+    margin: true,
+    short_last: false,
+    linear_rescale: true,
+    channel_multiple: 1,
+    spare_plain: true,
+    slow: &[],
+    inference_batch: 1,
+};
+
+/// The network.
+pub struct Gtad {}
+
+impl Gtad {
+    /// Builds the network for inputs of `channels` values; class-agnostic without `classes`.
+    pub fn new(_params: &mut Params, _config: &GtadConfig, _channels: i64, _classes: Option<i64>) -> Self {
+        Self {}
+    }
+}
+
+impl Network for Gtad {
+    fn losses(&self, _batch: &mut Batch) -> Vec<Term> {
+        todo!()
+    }
+
+    fn detect(&self, _x: &Tensor, _valid: &[usize]) -> Vec<Vec<Detection>> {
+        todo!()
+    }
+
+    fn merge(&self, _windows: Vec<Window>, _classes: Option<VideoClasses<'_>>) -> Vec<Detection> {
+        todo!()
+    }
+}

@@ -1,0 +1,361 @@
+//! A network on a data set: training on a sample, and detection in whole videos.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Tensor};
+
+use super::clips::{Clip, Loader, Passes, Prepared, Source};
+use super::input::{InputSettings, Inputs, Standard};
+use super::macs;
+use super::network::{Batch, Conventions, Network, Terms, VideoClasses, Window};
+use super::optim::{AdamOptions, Gradients};
+use super::params::{self, Params};
+use super::train::{self, Model, Plan};
+use crate::config::settings::{Common, Temporal};
+use crate::data::windows::{window_starts, window_starts_on_stride};
+use crate::data::{Dataset, FeatureSource, Segment, features};
+use crate::eval::{Detection, Detections};
+use crate::event::{Event, Observer};
+
+/// Where class labels come from.
+pub enum Labels {
+    /// The network, over this many classes.
+    Network(usize),
+    /// Video-level scores: the network is class-agnostic.
+    External {
+        /// Score per class by video.
+        scores: BTreeMap<String, Vec<f64>>,
+        /// Classes used.
+        top: usize,
+    },
+}
+
+/// A trained or trainable network bound to a data set.
+pub struct Task<'a> {
+    common: Common,
+    conventions: Conventions,
+    inputs: Inputs<'a>,
+    labels: Labels,
+    params: Params,
+    network: Box<dyn Network>,
+}
+
+/// What a training gives besides the weights.
+pub struct Outcome {
+    /// Updates.
+    pub steps: u64,
+    /// Passes over the sample.
+    pub epochs: f64,
+    /// Mean cost over the last epoch.
+    pub final_loss: f64,
+    /// For the record.
+    pub notes: Vec<String>,
+}
+
+impl<'a> Task<'a> {
+    /// Binds what `build(params, channels, classes)` makes to a data set, with initial weights for `seed`.
+    pub fn new(
+        common: &Common,
+        conventions: Conventions,
+        (dataset, features): (&'a Dataset, &'a FeatureSource),
+        labels: Labels,
+        (seed, device): (u64, Device),
+        build: impl FnOnce(&mut Params, i64, Option<i64>) -> Box<dyn Network>,
+    ) -> Self {
+        let settings = InputSettings {
+            pool: common.pool,
+            rescale: (common.temporal == Temporal::Rescale).then_some(common.window),
+            linear: conventions.linear_rescale,
+            multiple: conventions.channel_multiple.max(1),
+            centres: conventions.centres,
+        };
+        let inputs = Inputs::new(dataset, features, settings, None);
+        let mut params = Params::new(seed, device);
+        let classes = if let Labels::Network(n) = labels { Some(n as i64) } else { None };
+        let network = build(&mut params, inputs.channels() as i64, classes);
+        Self { common: common.clone(), conventions, inputs, labels, params, network }
+    }
+
+    /// Number of trainable values.
+    pub fn parameter_count(&self) -> u64 {
+        self.params.count()
+    }
+
+    /// Trains on `videos`; `fixed_steps` makes `common.steps` updates instead of `common.epochs` passes.
+    ///
+    /// # Errors
+    /// See [`train::Error`].
+    pub fn train(
+        &mut self,
+        videos: &[String],
+        seed: u64,
+        fixed_steps: bool,
+        checkpoint: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, train::Error> {
+        let mut notes: Vec<String> = self.inputs.padding_note().into_iter().collect();
+        if self.common.standardise {
+            self.inputs.standardise_on(videos)?;
+        }
+        self.inputs.keep(videos)?;
+        let margin = if self.conventions.margin { self.inputs.offset() } else { 0.0 };
+        let source = |video: &String| Ok(Source { truth: self.inputs.truth(video), cells: self.inputs.cell_count(video)?, margin });
+        let sources: Vec<Source> = videos.iter().map(source).collect::<Result<_, features::Error>>()?;
+        let passes = Passes { common: &self.common, seed, sources: &sources };
+        let first = passes.batches(0).len() as u64;
+        if first == 0 {
+            return Err(train::Error::NoInstance(videos.len()));
+        }
+        let all_passes = || (0..u64::from(self.common.epochs)).map(|p| passes.batches(p).len() as u64).sum();
+        let total = if fixed_steps { self.common.steps } else { all_passes() };
+        let epochs = if fixed_steps { total as f64 / first as f64 } else { f64::from(self.common.epochs) };
+        if fixed_steps && epochs < 1.0 {
+            notes.push(format!("{total} updates are less than one pass over this sample ({first} batches)"));
+        }
+        let plan = Plan {
+            total,
+            checkpoint_every: total.div_ceil(u64::from(self.common.epochs)),
+            common: &self.common,
+            adam: AdamOptions {
+                rule: self.common.optimiser,
+                weight_decay: self.common.weight_decay,
+                spare_plain: self.conventions.spare_plain,
+                slow: self.conventions.slow,
+            },
+        };
+        let class_agnostic = matches!(self.labels, Labels::External { .. });
+        let loader = Loader { common: &self.common, inputs: &self.inputs, videos, seed, class_agnostic };
+        let padded = self.padding();
+        let batches = |skip: u64| {
+            let clips = (0..).flat_map(|pass| passes.batches(pass)).skip(skip as usize);
+            clips.zip(skip..).map(|(clips, step)| loader.prepare(&clips, padded(&clips), step))
+        };
+        let trainee = Trainee { params: &self.params, network: &*self.network };
+        let final_loss = train::train(&trainee, &plan, batches, checkpoint, observer)?;
+        Ok(Outcome { steps: total, epochs, final_loss, notes })
+    }
+
+    /// Cells that the inputs of a batch are padded to. The network lives on this thread, so its rule is tabulated for the
+    /// loader's.
+    fn padding(&self) -> impl Fn(&[Clip]) -> usize + Send + use<> {
+        let window = self.common.window;
+        let table: Option<Vec<usize>> =
+            (self.common.temporal == Temporal::Whole).then(|| (0..=window).map(|cells| self.network.padded(cells)).collect());
+        move |clips| match &table {
+            Some(table) => table[clips.iter().map(|c| c.cells).max().unwrap_or(0)],
+            None => window,
+        }
+    }
+
+    /// Writes weights and standardisation.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), params::Error> {
+        let mut tensors: Vec<(String, Tensor)> = self.params.entries().iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        if let Some(standard) = self.inputs.standard() {
+            tensors.push(("input.mean".into(), Tensor::from_slice(&standard.mean)));
+            tensors.push(("input.deviation".into(), Tensor::from_slice(&standard.deviation)));
+        }
+        params::save_tensors(path, tensors.iter().map(|(n, t)| (n.as_str(), t)))
+    }
+
+    /// Reads what [`Task::save`] wrote, or the authors' weights.
+    ///
+    /// # Errors
+    /// The file is unreadable or belongs to another model.
+    pub fn load(&mut self, path: &Path) -> Result<(), params::Error> {
+        let (input, weights): (Vec<_>, Vec<_>) = params::read_tensors(path)?.into_iter().partition(|(n, _)| n.starts_with("input."));
+        self.params.assign(&path.display().to_string(), weights)?;
+        let find = |name: &str| input.iter().find(|(n, _)| n == name).map(|(_, t)| Vec::<f32>::try_from(t).expect("a float array"));
+        if let (Some(mean), Some(deviation)) = (find("input.mean"), find("input.deviation")) {
+            self.inputs.set_standard(Standard { mean, deviation });
+        }
+        Ok(())
+    }
+
+    /// Detects actions in `videos`; also says how many multiply-accumulates that took.
+    ///
+    /// # Errors
+    /// A feature file is bad, or a video too long for the network.
+    pub fn detect(&self, videos: &[String], observer: &mut dyn Observer) -> Result<(Detections, u64), train::Error> {
+        let (mut detections, mut total) = (Detections::new(), 0);
+        for (done, video) in videos.iter().enumerate() {
+            let (found, macs) = macs::count(|| tch::no_grad(|| self.detect_video(video)));
+            detections.insert(video.clone(), found?);
+            total += macs;
+            observer.observe(&Event::Progress { done: done as u64 + 1, total: videos.len() as u64, loss: None });
+        }
+        Ok((detections, total))
+    }
+
+    fn detect_video(&self, video: &str) -> Result<Vec<Detection>, train::Error> {
+        let cells = self.inputs.cells(video)?;
+        let Common { window, stride, test_stride, temporal, .. } = self.common;
+        let stride = if test_stride == 0 { stride } else { test_stride };
+        let (starts, time) = match temporal {
+            Temporal::Whole => (vec![0], self.network.padded(cells.time)),
+            _ if self.conventions.short_last => (window_starts_on_stride(cells.time, window, stride), window),
+            _ => (window_starts(cells.time, window, stride), window),
+        };
+        if let Some(longest) = self.network.longest().filter(|&longest| time > longest) {
+            return Err(train::Error::TooLong { video: video.to_owned(), cells: cells.time, longest });
+        }
+        let channels = cells.channels;
+        let mut windows = Vec::with_capacity(starts.len());
+        for group in starts.chunks(self.conventions.inference_batch.max(1)) {
+            let valid: Vec<usize> = group.iter().map(|start| time.min(cells.time - start)).collect();
+            let mut x = vec![0.0f32; group.len() * time * channels];
+            for ((row, &start), &valid) in x.chunks_exact_mut(time * channels).zip(group).zip(&valid) {
+                row[..valid * channels].copy_from_slice(&cells.data[start * channels..][..valid * channels]);
+            }
+            let x = to_input(&x, [group.len(), time, channels], self.params.device());
+            let found = self.network.detect(&x, &valid);
+            windows.extend(group.iter().zip(valid).zip(found).map(|((&start, cells), found)| Window { start, cells, found }));
+        }
+        let found = match &self.labels {
+            Labels::Network(_) => self.network.merge(windows, None),
+            Labels::External { scores, top } => match scores.get(video) {
+                Some(scores) => self.network.merge(windows, Some(VideoClasses { scores, top: *top })),
+                None => Vec::new(),
+            },
+        };
+        Ok(self.in_seconds(video, found))
+    }
+
+    /// From cells of a video to seconds, inside of it; what lies outside is dropped.
+    fn in_seconds(&self, video: &str, found: Vec<Detection>) -> Vec<Detection> {
+        let (cell, offset, duration) = (self.inputs.cell_seconds(video), self.inputs.offset(), self.inputs.duration(video));
+        let second = |cells: f64| ((cells + offset) * cell).clamp(0.0, duration);
+        let segment = |s: Segment| Segment { start: second(s.start), end: second(s.end) };
+        let moved = found.into_iter().map(|d| Detection { segment: segment(d.segment), ..d });
+        moved.filter(|d| d.segment.length() > 0.0).collect()
+    }
+}
+
+/// `[B, T, C]` numbers as a `[B, C, T]` tensor.
+fn to_input(x: &[f32], shape: [usize; 3], device: Device) -> Tensor {
+    let shape = shape.map(|n| n as i64);
+    Tensor::from_slice(x).view(&shape[..]).to_device(device).transpose(1, 2).contiguous()
+}
+
+struct Trainee<'a> {
+    params: &'a Params,
+    network: &'a dyn Network,
+}
+
+impl Model for Trainee<'_> {
+    type Batch = Prepared;
+
+    fn params(&self) -> &Params {
+        self.params
+    }
+
+    fn backward(&self, batch: Prepared, gradients: &mut Gradients) -> Terms {
+        let Prepared { x, shape, valid, truth, mut rng } = batch;
+        // What libtorch draws itself (dropout) follows from the update too, so a resumed training draws the same.
+        tch::manual_seed((rng.uniform() * (1u64 << 53) as f64) as i64);
+        let mut batch = Batch { x: to_input(&x, shape, self.params.device()), valid, truth, rng };
+        self.network.backward(self.params, &mut batch, gradients)
+    }
+
+    fn memory(&self) -> Vec<f64> {
+        self.network.memory()
+    }
+
+    fn recall(&self, memory: &[f64]) {
+        self.network.recall(memory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EtadConfig;
+    use crate::config::settings::{Preset, Schedule};
+    use crate::data::synthetic::{SyntheticConfig, generate};
+    use crate::nn::models::etad::network::{CONVENTIONS, EtadNetwork};
+
+    fn corpus() -> (Dataset, FeatureSource) {
+        generate(&SyntheticConfig { videos: 6, channels: 6, ..SyntheticConfig::default() })
+    }
+
+    fn small(preset: Preset) -> EtadConfig {
+        let preset = EtadConfig::preset(preset).unwrap();
+        EtadConfig {
+            common: Common { window: 64, stride: 32, steps: 6, epochs: 3, batch: 4, ..preset.common },
+            max_duration: 48,
+            hidden: 32,
+            roi_channels: 16,
+            roi_bins: 8,
+            fc: 16,
+            fc_inner: 16,
+            ratio: 0.02,
+            ..preset
+        }
+    }
+
+    fn task<'a>(config: &EtadConfig, (dataset, features): &'a (Dataset, FeatureSource), labels: Labels) -> Task<'a> {
+        Task::new(&config.common, CONVENTIONS, (dataset, features), labels, (7, Device::Cpu), |params, channels, classes| {
+            Box::new(EtadNetwork::new(params, config, channels, classes))
+        })
+    }
+
+    fn videos((dataset, _): &(Dataset, FeatureSource)) -> Vec<String> {
+        dataset.videos.keys().cloned().collect()
+    }
+
+    #[test]
+    fn every_preset_trains_and_detects_inside_the_videos() {
+        let corpus = corpus();
+        let all = videos(&corpus);
+        let classes = corpus.0.classes.len();
+        for preset in [Preset::Activitynet, Preset::Thumos14, Preset::Laptop] {
+            for external in [false, true] {
+                let labels = if external {
+                    let scores = all.iter().map(|v| (v.clone(), (0..classes).map(|c| c as f64 / classes as f64).collect())).collect();
+                    Labels::External { scores, top: 2 }
+                } else {
+                    Labels::Network(classes)
+                };
+                let dir = tempfile::tempdir().unwrap();
+                let mut task = task(&small(preset), &corpus, labels);
+                let outcome = task.train(&all, 7, true, &dir.path().join("c"), &mut ()).unwrap();
+                assert!(outcome.steps == 6 && outcome.notes[0].contains("zero-padded from 6 to 8"), "{:?}", outcome.notes);
+                let (found, macs) = task.detect(&all, &mut ()).unwrap();
+                assert!(macs > 0);
+                assert!(found.values().any(|d| !d.is_empty()), "{preset:?}");
+                for (video, detections) in &found {
+                    let duration = corpus.0.videos[video].duration;
+                    for d in detections {
+                        assert!(0.0 <= d.segment.start && d.segment.start < d.segment.end && d.segment.end <= duration, "{preset:?} {d:?}");
+                        assert!(d.score.is_finite() && (!external || d.label >= classes - 2));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resumed_training_ends_like_an_uninterrupted_one() {
+        let corpus = corpus();
+        let all = videos(&corpus);
+        let weights = |steps: &[u64]| {
+            let dir = tempfile::tempdir().unwrap();
+            let mut last = Vec::new();
+            for &stop in steps {
+                // A shorter training stands for an interrupted one: the step schedule is constant so early.
+                let small = small(Preset::Laptop);
+                let common = Common { schedule: Schedule::Step, steps: stop, epochs: 6, ..small.common };
+                let config = EtadConfig { common, ..small };
+                let mut task = task(&config, &corpus, Labels::Network(corpus.0.classes.len()));
+                task.train(&all, 7, true, &dir.path().join("c"), &mut ()).unwrap();
+                last = task.params.entries().iter().map(|(_, t)| Vec::<f32>::try_from(t.view([-1])).unwrap()).collect();
+            }
+            last
+        };
+        // Two updates leave a checkpoint after the first; the rest goes on from there.
+        assert_eq!(weights(&[2, 5]), weights(&[5]));
+    }
+}
