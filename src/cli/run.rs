@@ -3,6 +3,7 @@
 mod progress;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -26,7 +27,7 @@ use progress::Progress;
 Examples:
   etalon run experiments/demo.toml --store results
   etalon run results                                  continue, from the store alone
-  etalon run experiments/demo.toml --only prior --fraction 10 --seed 0
+  etalon run experiments/demo.toml --only prior --only fraction=10 --only seed=0
   etalon run experiments/thumos14.toml --jobs 1 --threads 8 --device cuda:0
 
 Exit codes: 0 every cell is done, 6 invalid experiment or input, 7 cells failed, 8 the store cannot be used, 130 interrupted.")]
@@ -47,13 +48,13 @@ pub struct Args {
     /// Where networks compute: cpu, cuda:0.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Only this model; may be repeated.
-    #[arg(long, value_name = "MODEL")]
-    only: Vec<String>,
-    /// Only this percentage; may be repeated.
+    /// Only these cells: a model's name, or model=NAME, fraction=PERCENT, seed=N; may be repeated.
+    #[arg(long, value_name = "MODEL|AXIS=VALUE")]
+    only: Vec<Only>,
+    /// As --only fraction=PERCENT.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fraction: Vec<Percent>,
-    /// Only this seed; may be repeated.
+    /// As --only seed=N.
     #[arg(long, value_name = "SEED")]
     seed: Vec<u64>,
     /// List the outstanding cells and run nothing.
@@ -68,6 +69,28 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn percent(text: &str) -> Result<Percent, String> {
     let number: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| "use a number from 0 to 100".to_owned())?;
     Percent::new(number).map_err(|e| e.to_string())
+}
+
+/// One `--only`: values of one axis are alternatives, different axes must all agree.
+#[derive(Clone, Debug, PartialEq)]
+enum Only {
+    Model(String),
+    Fraction(Percent),
+    Seed(u64),
+}
+
+impl FromStr for Only {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None => Ok(Self::Model(text.to_owned())),
+            Some(("model", name)) => Ok(Self::Model(name.to_owned())),
+            Some(("fraction", value)) => percent(value).map(Self::Fraction),
+            Some(("seed", value)) => value.parse().map(Self::Seed).map_err(|_| "a seed is a whole number from 0".to_owned()),
+            Some((axis, _)) => Err(format!("there is no axis {axis:?}; use model=NAME, fraction=PERCENT or seed=N")),
+        }
+    }
 }
 
 /// What `--json` prints.
@@ -151,13 +174,22 @@ fn locate(args: &Args) -> anyhow::Result<(PathBuf, PathBuf)> {
 
 /// The cells that --only, --fraction and --seed leave.
 fn select(args: &Args, prepared: &Prepared, mut cells: Vec<Cell>) -> anyhow::Result<Vec<Cell>> {
-    for name in &args.only {
-        prepared.model(name)?;
+    let shorthand = args.fraction.iter().copied().map(Only::Fraction).chain(args.seed.iter().copied().map(Only::Seed));
+    let (mut models, mut fractions, mut seeds) = (Vec::new(), Vec::new(), Vec::new());
+    for only in args.only.iter().cloned().chain(shorthand) {
+        match only {
+            Only::Model(name) => {
+                prepared.model(&name)?;
+                models.push(name);
+            }
+            Only::Fraction(fraction) => fractions.push(fraction),
+            Only::Seed(seed) => seeds.push(seed),
+        }
     }
     let wanted = |c: &Cell| {
-        (args.only.is_empty() || args.only.contains(&c.model))
-            && (args.fraction.is_empty() || args.fraction.contains(&c.spec.fraction))
-            && (args.seed.is_empty() || args.seed.contains(&c.spec.seed))
+        (models.is_empty() || models.contains(&c.model))
+            && (fractions.is_empty() || fractions.contains(&c.spec.fraction))
+            && (seeds.is_empty() || seeds.contains(&c.spec.seed))
     };
     cells.retain(wanted);
     if cells.is_empty() {
@@ -231,6 +263,17 @@ mod tests {
         assert_eq!(parallelism(None, Some(16), 8, false), (1, 16));
         assert_eq!(parallelism(Some(16), None, 8, false), (16, 1));
         assert_eq!(parallelism(None, None, 8, true), (1, 8));
+    }
+
+    #[test]
+    fn only_names_a_model_or_a_value_of_an_axis() {
+        let hundred = Percent::new(100.0).unwrap();
+        assert_eq!("etad".parse(), Ok(Only::Model("etad".into())));
+        assert_eq!("model=etad".parse(), Ok(Only::Model("etad".into())));
+        assert_eq!("fraction=100".parse(), Ok(Only::Fraction(hundred)));
+        assert_eq!("seed=3".parse(), Ok(Only::Seed(3)));
+        assert!("speed=3".parse::<Only>().unwrap_err().contains("speed"));
+        assert!("seed=-1".parse::<Only>().is_err());
     }
 
     #[test]

@@ -151,7 +151,7 @@ fn bad_input_and_unusable_stores_have_their_own_exit_codes() {
 fn a_dry_run_and_a_plan_write_nothing() {
     let test = CliTest::new();
     test.file("small.toml", EXPERIMENT);
-    let listed = test.run(["run", "small.toml", "--store", "S", "--dry-run", "--fraction", "10%", "--json"]).json();
+    let listed = test.run(["run", "small.toml", "--store", "S", "--dry-run", "--only", "fraction=10%", "--json"]).json();
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let plan = test.run(["plan", "small.toml", "--store", "S", "--json"]).json();
     assert_eq!((&plan["cells"], &plan["progress"]["done"], &plan["fractions"][0]["videos"]), (&6.into(), &0.into(), &3.into()));
