@@ -2,4 +2,9 @@
 
 pub mod basic;
 pub mod graft;
+pub mod heads;
+pub mod losses;
+pub mod masked;
+pub mod points;
+pub mod position;
 pub mod roi_align;
