@@ -145,7 +145,8 @@ impl SgpBlock {
         Self {
             halves,
             norm: ChannelNorm::new(params, &p("ln"), dim),
-            group_norm: [("gn.weight", 1.0), ("gn.bias", 0.0)].map(|(name, value)| params.add_plain(&p(name), &[dim], Init::Constant(value))),
+            group_norm: [("gn.weight", 1.0), ("gn.bias", 0.0)]
+                .map(|(name, value)| params.add_plain(&p(name), &[dim], Init::Constant(value))),
             perception: Perception::new(params, path, config, if halves { config.sgp_window } else { 1 }),
             perceptron: [("mlp.0", dim, inner), ("mlp.2", inner, dim)]
                 .map(|(name, input, output)| Conv1d::new(params, &p(name), ConvSpec::dense(input, output, 1).bias(0.0))),
@@ -188,7 +189,8 @@ impl TriDet {
         let (classes, points, window) = (classes.unwrap_or(1), &config.points, config.common.window);
         let widths: Vec<i64> = std::iter::once(channels).chain((0..config.embedding_layers).map(|_| config.dim)).collect();
         let head = HeadShape { input: config.dim, width: points.head_dim, layers: points.head_layers };
-        let block = |params: &mut Params, part: &str, i: usize, halves| SgpBlock::new(params, &format!("backbone.{part}.{i}"), config, halves);
+        let block =
+            |params: &mut Params, part: &str, i: usize, halves| SgpBlock::new(params, &format!("backbone.{part}.{i}"), config, halves);
         let right = Tensor::arange(config.bins + 1, (Kind::Float, params.device()));
         Self {
             shared: Shared::new(points, window, classes, Vote::Score),
@@ -275,10 +277,11 @@ impl PointNetwork for TriDet {
     }
 
     fn forward(&self, x: &Tensor, valid: &[usize], stochastic: bool) -> Outputs {
-        let masks = self.shared.masks(valid, x.size()[2] as usize, x.device());
+        let time = x.size()[2];
+        let masks = self.shared.masks(valid, time as usize, x.device());
         let mut x = self.embedding.forward(x, &masks[0]);
         if let Some(positions) = &self.positions {
-            x += masks[0].apply(positions.of(x.size()[2]));
+            x = x + masks[0].apply(positions.of(time));
         }
         for block in &self.stem {
             x = block.forward(&x, &masks[0], stochastic);
@@ -317,5 +320,129 @@ impl PointNetwork for TriDet {
 
     fn padding_multiple(&self) -> usize {
         self.shared.coarsest() * self.config.sgp_window as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::base::Stream;
+    use crate::config::points::Points;
+    use crate::config::settings::{Common, Preset};
+    use crate::data::windows::CellInstance;
+    use crate::nn::optim::Gradients;
+
+    fn small() -> TriDetConfig {
+        let laptop = TriDetConfig::preset(Preset::Laptop).unwrap();
+        let points = Points { levels: 3, head_dim: 24, ..laptop.points };
+        let common = Common { window: 64, ..laptop.common };
+        TriDetConfig { common, points, dim: 32, mlp_dim: 40, sgp_window: 3, sgp_init: 0.2, bins: 4, position: true, ..laptop }
+    }
+
+    fn batch(config: &TriDetConfig, valid: &[usize]) -> Batch {
+        let instance = |start: f64, end: f64, label| CellInstance { start, end, label };
+        let truth = vec![instance(3.2, 9.7, 0), instance(3.2, 9.7, 1), instance(12.0, 30.5, 2), instance(20.1, 24.0, 0)];
+        let shape = [valid.len() as i64, 6, config.common.window as i64];
+        Batch {
+            x: Tensor::randn(shape, (Kind::Float, Device::Cpu)),
+            truth: vec![truth; valid.len()],
+            valid: valid.to_vec(),
+            rng: Stream::new(0, "test"),
+        }
+    }
+
+    /// Values of all parameters' gradients, zero where there is none, and whether there is.
+    fn gradients(network: &TriDet, params: &Params, batch: &Batch) -> Vec<(bool, Tensor)> {
+        let terms = network.terms(&network.forward(&batch.x, &batch.valid, false), batch);
+        let mut gradients = Gradients::none(params);
+        gradients.add(params, &(&terms[0].value + &terms[1].value), &[]);
+        let with_zeros = params.entries().iter().zip(gradients.as_slice());
+        with_zeros.map(|((_, t), g)| (g.is_some(), g.as_ref().map_or_else(|| t.zeros_like(), Tensor::shallow_clone))).collect()
+    }
+
+    #[test]
+    fn the_published_network_has_the_published_size_and_cost() {
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TriDet::new(&mut params, &TriDetConfig::preset(Preset::Thumos14).unwrap(), 2048, Some(20));
+        assert_eq!(params.count(), 15_989_604);
+        let x = Tensor::zeros([1, 2048, 2304], (Kind::Float, Device::Cpu));
+        let (_, macs) = macs::count(|| tch::no_grad(|| network.forward(&x, &[2304], false)));
+        assert!((macs as f64 / 43.68e9 - 1.0).abs() < 0.01, "{macs}");
+    }
+
+    #[test]
+    fn skipping_convolutions_that_are_zero_changes_nothing() {
+        tch::manual_seed(1);
+        let config = TriDetConfig { sgp_init: 0.0, ..small() };
+        let mut params = Params::new(0, Device::Cpu);
+        let mut network = TriDet::new(&mut params, &config, 6, Some(3));
+        let batch = batch(&config, &[64, 40]);
+        let skipped = gradients(&network, &params, &batch);
+        let logits = network.forward(&batch.x, &batch.valid, false).logits;
+        network.stem.iter_mut().chain(&mut network.branch).for_each(|block| block.perception.dormant = false);
+        for (a, b) in logits.iter().zip(network.forward(&batch.x, &batch.valid, false).logits) {
+            assert!(a.allclose(&b, 1e-6, 1e-7, false));
+        }
+        let computed = gradients(&network, &params, &batch);
+        for (((name, _), (reached, a)), (_, b)) in params.entries().iter().zip(&skipped).zip(&computed) {
+            assert!((a - b).norm().double_value(&[]) <= 1e-5 * b.norm().double_value(&[]), "{name}");
+            let convolution = ["psi", "fc", "convw", "convkw", "global_fc"].iter().any(|part| name.split('.').any(|p| p == *part));
+            assert_eq!(*reached, !convolution, "{name}");
+        }
+        // One weight off zero, and they are no longer skipped.
+        let psi = &params.entries().iter().find(|(name, _)| name.ends_with("stem.0.psi.weight")).unwrap().1;
+        network.stem.iter_mut().for_each(|block| block.perception.dormant = true);
+        assert!(network.stem[0].perception.is_silent());
+        let _ = tch::no_grad(|| psi.shallow_clone().fill_(0.5));
+        assert!(!network.stem[0].perception.is_silent() && network.stem[1].perception.is_silent());
+    }
+
+    #[test]
+    fn two_kernels_as_one_are_their_sum() {
+        tch::manual_seed(1);
+        let mut params = Params::new(0, Device::Cpu);
+        let [wide, narrow] = [("wide", 7), ("narrow", 3)].map(|(name, kernel)| Depthwise::new(&mut params, name, 4, kernel, 1.0));
+        let x = Tensor::randn([2, 4, 20], (Kind::Float, Device::Cpu));
+        let apart = wide.forward(&x) + narrow.forward(&x);
+        assert!(Depthwise::sum(&wide, &narrow).forward(&x).allclose(&apart, 1e-5, 1e-6, false));
+        let point = Depthwise::new(&mut params, "point", 4, 1, 1.0);
+        assert!(point.forward(&x).allclose(&x.conv1d(&point.weight, Some(&point.bias), 1, 0, 1, 4), 1e-5, 1e-6, false));
+    }
+
+    /// The offsets decoded at pairs are those decoded everywhere, and a boundary logit moves the boundary to its cell.
+    #[test]
+    fn offsets_at_pairs_are_those_of_the_dense_decoding() {
+        tch::manual_seed(1);
+        let config = small();
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TriDet::new(&mut params, &config, 6, Some(3));
+        let batch = batch(&config, &[64, 40]);
+        let mut out = network.forward(&batch.x, &batch.valid, false);
+        let targets = network.shared.assign(&out, &batch);
+        let pairs = network.pairs(&targets, 64);
+        assert!(pairs.point.size()[0] > targets.positives.len() as i64, "no point has two classes");
+        let dense: Vec<Tensor> = (0..config.points.levels).map(|level| network.distances(&out, level)).collect();
+        let dense = Tensor::cat(&dense, 1).reshape([-1, 2]).index_select(0, &pairs.entry);
+        assert!(network.offsets_at(&out, &pairs).allclose(&dense, 1e-5, 1e-6, false));
+        let start = &mut out.boundaries.as_mut().unwrap()[0][0];
+        *start = start.zeros_like();
+        let _ = start.narrow(2, 10, 1).fill_(50.0);
+        let left = network.distances(&out, 0).select(3, 0).select(2, 1); // class 1, [B, T]
+        for (cell, wanted) in [(10, 0.0), (11, 1.0), (14, 4.0)] {
+            assert!((left.double_value(&[0, cell]) - wanted).abs() < 1e-3, "{cell}");
+        }
+    }
+
+    #[test]
+    fn a_batch_without_a_positive_point_has_finite_losses_and_gradients() {
+        let config = small();
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TriDet::new(&mut params, &config, 6, Some(3));
+        let mut batch = batch(&config, &[64]);
+        batch.truth = vec![vec![CellInstance { start: 10.2, end: 10.4, label: 1 }]];
+        let found = gradients(&network, &params, &batch);
+        assert!(found.iter().all(|(_, g)| g.isfinite().all().int64_value(&[]) == 1));
     }
 }
