@@ -103,7 +103,7 @@ impl TriDetConfig {
                 common: Common {
                     window: 768,
                     epochs: 15,
-                    warmup_epochs: 5.0,
+                    warmup_epochs: 10.0,
                     batch: 16,
                     lr: 1e-3,
                     min_lr: 5e-5,
@@ -113,9 +113,9 @@ impl TriDetConfig {
                     ..common
                 },
                 points: Points {
-                    head_dim: 512,
                     loss_norm: 400.0,
                     label_smoothing: 0.1,
+                    min_length: 0.1,
                     nms_sigma: 0.7,
                     nms_keep: 200,
                     class_wise: false,
