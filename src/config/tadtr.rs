@@ -14,6 +14,16 @@ pub enum Actionness {
     Video,
 }
 
+/// How the detections of a video's windows become those of the video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merging {
+    /// Hard suppression where neighbouring windows overlap, and only there (as released).
+    Fusion,
+    /// Class-wise Gaussian soft-NMS over all of them (OpenTAD).
+    SoftNms,
+}
+
 settings! {
     /// Every setting of TadTR, resolved; in a file only what differs from the preset is written.
     pub struct TadTrConfig: common {
@@ -39,8 +49,12 @@ settings! {
         actionness: Actionness,
         /// Detections kept per window.
         per_window: usize,
-        /// tIoU of the suppression between neighbouring windows.
+        /// How the windows of a video are merged.
+        merging: Merging,
+        /// tIoU of the suppression between neighbouring windows (`merging = "fusion"`).
         fusion_tiou: f64,
+        /// Gaussian soft-NMS (`merging = "soft-nms"`, and always without classes).
+        nms_sigma: f64,
     }
 }
 
@@ -91,7 +105,9 @@ impl TadTrConfig {
             class_cost: 6.0,
             actionness: Actionness::Batch,
             per_window: 100,
+            merging: Merging::Fusion,
             fusion_tiou: 0.4,
+            nms_sigma: 0.4,
         };
         match preset {
             Preset::Thumos14 => Ok(thumos14),
@@ -110,12 +126,18 @@ impl TadTrConfig {
 
     fn check(&self) -> Result<(), String> {
         ask(
-            self.dim > 0 && self.dim % 32 == 0 && self.dim % self.heads.max(1) == 0,
+            self.dim > 0 && self.dim % 32 == 0 && self.heads >= 1 && self.dim % self.heads == 0,
             "`dim` must be a positive multiple of 32 (norm groups) and of `heads`",
         )?;
         ask(self.attention_points >= 1 && self.feed_forward >= 1, "`attention_points` and `feed_forward` must be positive")?;
         ask(self.decoder_layers >= 1 && self.queries >= 1, "`decoder_layers` and `queries` must be at least 1")?;
         ask((0.0..1.0).contains(&self.dropout), "`dropout` must be in [0, 1)")?;
-        ask((0.0..=1.0).contains(&self.fusion_tiou), "`fusion_tiou` must be in [0, 1]")
+        ask(self.class_cost >= 0.0 && self.per_window >= 1, "`class_cost` must not be negative and `per_window` be at least 1")?;
+        ask(
+            self.common.temporal != Temporal::Whole,
+            "`temporal` must be \"windows\" or \"rescale\": TadTR's segments are shares of a fixed length",
+        )?;
+        ask((0.0..=1.0).contains(&self.fusion_tiou), "`fusion_tiou` must be in [0, 1]")?;
+        ask(self.nms_sigma > 0.0, "`nms_sigma` must be positive")
     }
 }

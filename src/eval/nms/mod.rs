@@ -2,8 +2,10 @@
 //!
 //! [`soft_nms`] is ETAD's, in double precision. [`Suppression`] is the one that ActionFormer, TriDet and OpenTAD share, in
 //! single precision, since its cut by `min_score` depends on the last bit; with [`Voting`] for class-agnostic detectors.
+//! [`Fusion`] is TadTR's, between neighbouring windows only.
 //! Candidates are [`Detection`]s, so labels ride along.
 
+mod fusion;
 mod soft;
 mod suppression;
 #[cfg(test)]
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 
 use super::Detection;
 
+pub use fusion::{Fusion, hard_nms};
 pub use soft::soft_nms;
 pub use suppression::{Method, Suppression};
 pub use voting::{Vote, Voting};

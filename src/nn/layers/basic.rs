@@ -114,6 +114,24 @@ impl Linear {
         }
     }
 
+    /// As [`Linear::new`], started in another way.
+    pub fn with(params: &mut Params, path: &str, [input, output]: [i64; 2], weight: Init, bias: Init) -> Self {
+        let weight = params.add(&format!("{path}.weight"), &[output, input], weight);
+        Self { weight, bias: params.add(&format!("{path}.bias"), &[output], bias) }
+    }
+
+    /// As [`Linear::with`], with the bias given.
+    pub fn with_bias(params: &mut Params, path: &str, input: i64, weight: Init, bias: &[f32]) -> Self {
+        let output = bias.len() as i64;
+        let weight = params.add(&format!("{path}.weight"), &[output, input], weight);
+        Self { weight, bias: params.add_values(&format!("{path}.bias"), &[output], bias) }
+    }
+
+    /// PyTorch's start of a layer with so many inputs: uniform within ±1/√input, the bias too.
+    pub fn default_init(input: i64) -> Init {
+        Init::Uniform(1.0 / (input as f64).sqrt())
+    }
+
     /// `[…, input]` → `[…, output]`, in the numeric type of `x`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.count(x.numel() as i64);
@@ -145,6 +163,11 @@ impl Mlp {
     pub fn new(params: &mut Params, path: &str, widths: &[i64]) -> Self {
         let layer = |(j, pair): (usize, &[i64])| Linear::new(params, &format!("{path}.{}", 2 * j), pair[0], pair[1]);
         Self { layers: widths.windows(2).enumerate().map(layer).collect() }
+    }
+
+    /// The given layers.
+    pub fn of(layers: Vec<Linear>) -> Self {
+        Self { layers }
     }
 
     /// `[N, first]` → `[N, last]`.

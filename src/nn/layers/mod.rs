@@ -2,10 +2,12 @@
 
 pub mod attention;
 pub mod basic;
+pub mod deformable;
 pub mod graft;
 pub mod heads;
 pub mod losses;
 pub mod masked;
+pub mod matching;
 pub mod points;
 pub mod position;
 pub mod roi_align;

@@ -175,8 +175,8 @@ impl RoiAlign {
         }
     }
 
-    /// The same product as weighted bags of table rows: differentiable, for devices our loops do not reach.
-    fn forward_by_bags(&self, features: &Tensor) -> Tensor {
+    /// The same product as weighted bags of table rows: differentiable, on every device.
+    pub fn forward_by_bags(&self, features: &Tensor) -> Tensor {
         let device = features.device();
         let channels = features.size()[2];
         let (mut cells, mut offsets) = (Vec::with_capacity(self.weights.len()), Vec::with_capacity(self.runs.len()));

@@ -10,6 +10,7 @@ mod fixture;
 mod gtad;
 mod points;
 mod tadtr;
+mod tadtr_windows;
 
 use std::path::Path;
 
@@ -95,13 +96,13 @@ fn one(folder: &Path) -> Result<Option<Checked>, Error> {
         let manifest = fixture::json(&folder.join("manifest.json"))?;
         match manifest.get("model").and_then(|m| m.as_str()) {
             Some("actionformer" | "temporalmaxer" | "tridet") => points::check(folder, &manifest)?,
-            Some("tadtr") => ("tadtr".into(), tadtr::check(folder, &manifest)?, vec![]),
+            Some("tadtr") => tadtr::check(folder, &manifest)?,
             Some("gtad") => ("gtad".into(), gtad::check(folder, &manifest)?, vec![]),
             None if manifest.get("fixtures").is_some_and(|f| f.get("detector_small").is_some()) => etad::check(folder, &manifest)?,
             other => return Err(Error::UnknownModel { folder: folder.to_owned(), model: other.unwrap_or("none").to_owned() }),
         }
     } else if has("windows.json") {
-        ("tadtr".into(), tadtr::check_windows(folder)?, vec![])
+        ("tadtr".into(), tadtr_windows::check(folder)?, vec![])
     } else if has("nms_manifest.json") || has("eval_expected.json") {
         ("common".into(), common::check(folder)?, vec![])
     } else {

@@ -1,0 +1,273 @@
+//! TadTR: temporal action detection with a deformable transformer, a fixed set of action queries, segment refinement and
+//! actionness regression.
+//!
+//! Source: Liu et al., "End-to-End Temporal Action Detection with Transformer" (IEEE TIP 2022); the authors' release, commit
+//! 983ae14. Parameter names are the state-dict keys of its model; the segment heads, which it registers twice, are read under
+//! either name.
+//!
+//! # Deviations
+//! - `input_proj.0` takes the channels that the features have; the release reads 2048 whatever its settings say.
+//! - The actionness target is measured against the instances of the whole batch, as released; `actionness = "video"` measures
+//!   it against the input's own (OpenTAD).
+//! - The heads of all layers start from draws of their own; the release copies one draw into all layers.
+//! - Refined segments are computed once per layer: the release computes them a second time for its outputs, from the same
+//!   numbers.
+//! - Detections are cut to the video at the very end; the release writes them as they are.
+//! - `merging = "soft-nms"` replaces the fusion of neighbouring windows by soft-NMS over all of them (OpenTAD); without
+//!   classes of its own the network always uses it, as the authors do on ActivityNet.
+//! - The last epoch is tested, not the best one on the test set.
+
+mod losses;
+mod transformer;
+
+use tch::{Device, Kind, Tensor};
+
+pub use self::losses::{Matches, SetLosses, Truth, actionness_target, matches, set_losses};
+pub use self::transformer::{Decoded, Memory};
+
+use self::transformer::Transformer;
+use crate::config::TadTrConfig;
+use crate::config::tadtr::{Actionness, Merging};
+use crate::data::Segment;
+use crate::eval::Detection;
+use crate::eval::nms::{Fusion, Method, Suppression};
+use crate::nn::layers::basic::{Conv, ConvShape, Linear, Mlp};
+use crate::nn::layers::roi_align::RoiAlign;
+use crate::nn::network::{Batch, Conventions, Network, Term, VideoClasses, Window, with_video_classes};
+use crate::nn::params::{Init, Params};
+
+/// What is done around the network.
+pub const CONVENTIONS: Conventions = Conventions {
+    centres: false,
+    margin: false,
+    short_last: true,
+    linear_rescale: false,
+    channel_multiple: 1,
+    spare_plain: false,
+    slow: &["reference_points", "sampling_offsets"],
+    inference_batch: 16,
+};
+
+const NORM_GROUPS: i64 = 32;
+/// Actionness is read from the segment enlarged by this factor, in this many bins.
+const ROI_SCALE: f64 = 1.5;
+const ROI_BINS: i64 = 16;
+/// Share of instances among queries that the class heads expect at first.
+const PRIOR: f64 = 0.01;
+/// Weights of the losses.
+const CLASS: f64 = 2.0;
+const SEGMENT: f64 = 5.0;
+const OVERLAP: f64 = 2.0;
+const ACTIONNESS: f64 = 4.0;
+/// Soft-NMS: candidates below it are dropped, and the most that are kept (OpenTAD).
+const MIN_SCORE: f32 = 0.001;
+const KEEP: usize = 2000;
+
+/// The network.
+pub struct TadTr {
+    config: TadTrConfig,
+    projection: Conv,
+    norm: (Tensor, Tensor),
+    transformer: Transformer,
+    class: Vec<Linear>,
+    actionness: Mlp,
+}
+
+/// How sure the network is that segments hold an action.
+pub struct Actioned {
+    /// What was read: `[B · Q, 2]` start and end in cells.
+    pub rois: Tensor,
+    /// `[B · Q, bins, C]`.
+    pub features: Tensor,
+    /// `[B, Q]`, in 0..1.
+    pub values: Tensor,
+}
+
+impl TadTr {
+    /// Builds the network for inputs of `channels` values; class-agnostic without `classes`.
+    pub fn new(params: &mut Params, config: &TadTrConfig, channels: i64, classes: Option<i64>) -> Self {
+        let dim = config.dim;
+        let default = Linear::default_init(dim);
+        let doubt = vec![-((1.0 - PRIOR) / PRIOR).ln() as f32; classes.unwrap_or(1) as usize];
+        let layer = |params: &mut Params, index: usize, input: i64, output: i64| {
+            let init = Linear::default_init(input);
+            Linear::with(params, &format!("actionness_pred.{index}"), [input, output], init, init)
+        };
+        Self {
+            projection: Conv::new(params, "input_proj.0.0", ConvShape { input: channels, output: dim, kernel: 1, groups: 1, bias: true }),
+            norm: (
+                params.add("input_proj.0.1.weight", &[dim], Init::Constant(1.0)),
+                params.add("input_proj.0.1.bias", &[dim], Init::Constant(0.0)),
+            ),
+            transformer: Transformer::new(params, config),
+            class: (0..config.decoder_layers)
+                .map(|i| Linear::with_bias(params, &format!("class_embed.{i}"), dim, default, &doubt))
+                .collect(),
+            actionness: Mlp::of(vec![layer(params, 0, dim * ROI_BINS, dim), layer(params, 2, dim, dim), layer(params, 4, dim, 1)]),
+            config: config.clone(),
+        }
+    }
+
+    /// `[B, C, T]` to the transformer's width, `[B, dim, T]`.
+    pub fn project(&self, x: &Tensor) -> Tensor {
+        self.projection.forward(x).group_norm(NORM_GROUPS, Some(&self.norm.0), Some(&self.norm.1), 1e-5, false)
+    }
+
+    /// Encodes projected cells `[B, dim, T]`. Nothing is dropped at inference.
+    pub fn encode(&self, projected: &Tensor, padding: Option<&Tensor>, dropout: f64) -> Memory {
+        self.transformer.encode(projected.transpose(1, 2).contiguous(), padding, dropout)
+    }
+
+    /// Decodes the queries layer by layer.
+    pub fn decode(&self, memory: &Memory, dropout: f64) -> Decoded {
+        self.transformer.decode(memory, dropout)
+    }
+
+    /// Class logits `[B, Q, K]` of a layer's states.
+    pub fn classify(&self, layer: usize, states: &Tensor) -> Tensor {
+        self.class[layer].forward(states)
+    }
+
+    /// Actionness of (centre, width) `[B, Q, 2]`, through which no gradient flows.
+    pub fn actionness(&self, memory: &Memory, segments: &Tensor) -> Actioned {
+        let (batch, queries, _) = segments.size3().expect("segments are [B, Q, 2]");
+        let time = memory.cells.size()[1];
+        let segments = segments.detach();
+        let (centre, half) = (segments.select(2, 0), segments.select(2, 1) * (0.5 * ROI_SCALE));
+        let rois = (Tensor::stack(&[&centre - &half, &centre + &half], 2) * time as f64).clamp(0.0, time as f64).view([-1, 2]);
+        let flat = Vec::<f32>::try_from(rois.to_device(Device::Cpu).view([-1])).expect("a float tensor");
+        let boxes: Vec<Vec<(f32, f32)>> =
+            flat.chunks_exact(2 * queries as usize).map(|input| input.chunks_exact(2).map(|p| (p[0], p[1])).collect()).collect();
+        let align = RoiAlign::new(&boxes, time as usize, ROI_BINS as usize, false);
+        let features = align.forward_by_bags(&memory.cells);
+        let values = self.actionness.forward_bins_first(&features).sigmoid().view([batch, queries]);
+        Actioned { rois, features, values }
+    }
+}
+
+/// A training pass.
+pub struct Pass {
+    /// `[L, B, Q, K]`.
+    pub logits: Tensor,
+    /// Per layer and input.
+    pub matches: Matches,
+    /// Per layer.
+    pub set: SetLosses,
+    /// What actionness is compared with, `[B, Q]`.
+    pub target: Tensor,
+    /// A scalar.
+    pub actionness: Tensor,
+}
+
+impl Pass {
+    /// The losses, summed over the layers.
+    pub fn terms(&self) -> Vec<Term> {
+        let term = |name, value: &Tensor, weight| Term { name, value: value.sum(Kind::Float), weight };
+        vec![
+            term("loss_ce", &self.set.class, CLASS),
+            term("loss_segments", &self.set.segment, SEGMENT),
+            term("loss_iou", &self.set.overlap, OVERLAP),
+            term("loss_actionness", &self.actionness, ACTIONNESS),
+        ]
+    }
+}
+
+impl TadTr {
+    /// Losses of inputs `[B, C, T]` against `truth`, whose part that `whose` says makes the actionness target.
+    pub fn pass(&self, x: &Tensor, padding: Option<&Tensor>, truth: &Truth, dropout: f64, whose: Actionness) -> Pass {
+        let memory = self.encode(&self.project(x), padding, dropout);
+        let Decoded { states, segments } = self.decode(&memory, dropout);
+        let logits: Vec<Tensor> = states.iter().enumerate().map(|(layer, state)| self.classify(layer, state)).collect();
+        let (logits, all) = (Tensor::stack(&logits, 0), Tensor::stack(&segments, 0));
+        let matches = matches(&logits, &all, truth, self.config.class_cost);
+        let set = set_losses(&logits, &all, truth, &matches);
+        let last = &segments[segments.len() - 1];
+        let target = actionness_target(last, truth, whose);
+        let actionness = (self.actionness(&memory, last).values - &target).abs().mean(Kind::Float);
+        Pass { logits, matches, set, target, actionness }
+    }
+}
+
+impl Network for TadTr {
+    fn losses(&self, batch: &mut Batch) -> Vec<Term> {
+        let truth = Truth::new(&batch.truth, batch.x.size()[2], batch.x.device());
+        self.pass(&batch.x, None, &truth, self.config.dropout, self.config.actionness).terms()
+    }
+
+    fn detect(&self, x: &Tensor, _valid: &[usize]) -> Vec<Vec<Detection>> {
+        let memory = self.encode(&self.project(x), None, 0.0);
+        let Decoded { states, segments } = self.decode(&memory, 0.0);
+        let last = states.len() - 1;
+        let logits = self.classify(last, &states[last]);
+        let actionness = self.actionness(&memory, &segments[last]).values;
+        let time = x.size()[2] as f64;
+        let in_cells = |d: Detection| Detection { segment: Segment { start: d.segment.start * time, end: d.segment.end * time }, ..d };
+        let found = surest(&logits, &segments[last], &actionness, self.config.per_window);
+        found.into_iter().map(|of_input| of_input.into_iter().map(|(_, d)| in_cells(d)).collect()).collect()
+    }
+
+    fn merge(&self, windows: Vec<Window>, classes: Option<VideoClasses<'_>>) -> Vec<Detection> {
+        let found: Vec<Detection> = windows.iter().flat_map(Window::in_video).collect();
+        let soft = |class_wise| {
+            let method = Method::Gaussian { sigma: self.config.nms_sigma as f32 };
+            Suppression { method, class_wise, min_score: MIN_SCORE, keep: KEEP, voting: None }.apply(&found)
+        };
+        match (classes, self.config.merging) {
+            (Some(classes), _) => with_video_classes(&soft(false), classes, |detection, class| detection * class),
+            (None, Merging::SoftNms) => soft(true),
+            (None, Merging::Fusion) => {
+                let shared = |pair: &[Window]| Segment { start: pair[1].start as f64, end: (pair[0].start + pair[0].cells) as f64 };
+                let shared: Vec<Segment> = windows.windows(2).map(shared).collect();
+                Fusion { tiou: self.config.fusion_tiou }.apply(&found, &shared)
+            }
+        }
+    }
+}
+
+/// The `most` surest pairs of query and class of every input, the surest first, with the query: `logits` `[B, Q, K]`,
+/// (centre, width) `[B, Q, 2]`, actionness `[B, Q]`. The score is class probability × actionness; segments are shares of the
+/// input and may reach beyond it.
+pub fn surest(logits: &Tensor, segments: &Tensor, actionness: &Tensor, most: usize) -> Vec<Vec<(usize, Detection)>> {
+    let (_, queries, classes) = logits.size3().expect("logits are [B, Q, K]");
+    let scores = (logits.sigmoid() * actionness.unsqueeze(-1)).flatten(1, 2);
+    let kept = (most as i64).min(queries * classes);
+    let (scores, pairs) = scores.topk(kept, 1, true, true);
+    let floats = |t: &Tensor| Vec::<f32>::try_from(t.to_device(Device::Cpu).reshape([-1])).expect("a float tensor");
+    let (scores, segments) = (floats(&scores), floats(segments));
+    let pairs = Vec::<i64>::try_from(pairs.to_device(Device::Cpu).reshape([-1])).expect("an integer tensor");
+    let of_input = |((scores, pairs), segments): ((&[f32], &[i64]), &[f32])| {
+        let detection = |(&score, &pair): (&f32, &i64)| {
+            let (query, label) = ((pair / classes) as usize, (pair % classes) as usize);
+            let (centre, half) = (f64::from(segments[2 * query]), f64::from(segments[2 * query + 1]) / 2.0);
+            let segment = Segment { start: centre - half, end: centre + half };
+            (query, Detection { segment, label, score: f64::from(score) })
+        };
+        scores.iter().zip(pairs).map(detection).collect()
+    };
+    let kept = kept as usize;
+    scores.chunks_exact(kept).zip(pairs.chunks_exact(kept)).zip(segments.chunks_exact(2 * queries as usize)).map(of_input).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Preset;
+    use crate::nn::macs;
+
+    #[test]
+    fn the_published_network_has_its_parameters_and_cost() {
+        let config = TadTrConfig::preset(Preset::Thumos14).unwrap();
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TadTr::new(&mut params, &config, 2048, Some(20));
+        assert_eq!(params.count(), 8_661_594);
+        let x = Tensor::zeros([1, 2048, 128], (Kind::Float, Device::Cpu));
+        let (found, macs) = macs::count(|| tch::no_grad(|| network.detect(&x, &[128])));
+        assert_eq!(found[0].len(), 100);
+        // The release's 0.67 billion include what it computes twice (segment heads) or for nothing (classes of all layers).
+        let (dim, queries, layers) = (256, 40, 4);
+        let segments = layers * queries * (2 * dim * dim + 2 * dim);
+        let classes = (layers - 1) * queries * dim * 20;
+        let published = (macs + segments + classes) as f64 / 0.67e9;
+        assert!((published - 1.0).abs() < 0.02, "{published}");
+    }
+}
