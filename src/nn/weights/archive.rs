@@ -30,7 +30,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Taken, String> {
     let names: Vec<String> = zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
     let inside = |file: &str| names.iter().find_map(|name| name.strip_suffix(file));
     if inside("/constants.pkl").is_some() {
-        return Err("it is a TorchScript archive; write its weights anew in Python: torch.save(torch.jit.load(old).state_dict(), new)".into());
+        return Err(
+            "it is a TorchScript archive; write its weights anew in Python: torch.save(torch.jit.load(old).state_dict(), new)".into()
+        );
     }
     let Some(root) = inside("/data.pkl").map(str::to_owned) else {
         return Err("it is a zip file, but not one of torch.save: it has no data.pkl".into());

@@ -75,7 +75,11 @@ impl fmt::Display for Misfit {
         }
         let mut parts = Vec::new();
         if !self.missing.is_empty() {
-            parts.push(format!("{} not in the file ({})", count(self.missing.len() as i64, "tensor is", "tensors are"), listed(&self.missing)));
+            parts.push(format!(
+                "{} not in the file ({})",
+                count(self.missing.len() as i64, "tensor is", "tensors are"),
+                listed(&self.missing)
+            ));
         }
         if !self.unexpected.is_empty() {
             let number = count(self.unexpected.len() as i64, "tensor is", "tensors are");
@@ -166,7 +170,10 @@ mod tests {
     #[test]
     fn architectures_are_told_by_their_names() {
         let of = |names: &[&'static str]| recognise(names.iter().copied());
-        assert_eq!(of(&["backbone.embd.0.conv.weight", "cls_head.head.0.conv.weight", "backbone.stem.0.attn.query.weight"]), Some("ActionFormer"));
+        assert_eq!(
+            of(&["backbone.embd.0.conv.weight", "cls_head.head.0.conv.weight", "backbone.stem.0.attn.query.weight"]),
+            Some("ActionFormer")
+        );
         assert_eq!(of(&["backbone.embd.0.conv.weight", "cls_head.head.0.conv.weight"]), Some("TemporalMaxer"));
         assert_eq!(of(&["cls_head.head.0.conv.weight", "start_head.head.0.conv.weight"]), Some("TriDet"));
         assert_eq!(of(&["regu_s.0.tconvs.0.weight"]), Some("G-TAD"));

@@ -42,7 +42,8 @@ pub fn read(path: &Path) -> Result<Weights, Error> {
     let (tensors, place) = match &map[..] {
         bytes if bytes.starts_with(b"PK") => archive::read(bytes).map_err(refused)?,
         bytes if bytes.starts_with(OLD_FORM) => {
-            let old = "it has the form of torch before 1.6; write it anew in Python: torch.save(torch.load(old, map_location=\"cpu\"), new)";
+            let old =
+                "it has the form of torch before 1.6; write it anew in Python: torch.save(torch.load(old, map_location=\"cpu\"), new)";
             return Err(refused(old.into()));
         }
         // A header of JSON after its length.
