@@ -71,9 +71,12 @@ impl Exit {
         }
         // A transparent variant hides its source from the chain.
         match cause.downcast_ref::<detectors::Error>()? {
-            detectors::Error::Features(_) | detectors::Error::Model(_) | detectors::Error::NoTorch(_) => Some(Self::BadInput),
+            detectors::Error::Features(_)
+            | detectors::Error::NoTorch(_)
+            | detectors::Error::Input(_)
+            | detectors::Error::Diverged { .. } => Some(Self::BadInput),
             detectors::Error::File(error) => Some(Self::of_file(error)),
-            detectors::Error::Diverged { .. } => Some(Self::Unexpected),
+            detectors::Error::Model(_) => Some(Self::Unexpected),
         }
     }
 

@@ -7,12 +7,17 @@ use serde::Serialize;
 
 use super::{Exit, Ui, ui};
 use crate::base::Percent;
+use crate::config::settings::Common;
+use crate::config::{self, ModelConfig};
+use crate::data::features;
+use crate::protocol::settings::Budget;
 use crate::run::Prepared;
 use crate::store::{PlannedCell, Store};
 
 /// Show what an experiment would run, without running it.
 ///
-/// Reads the annotations alone; with --store also the features, which the identity of a cell depends on.
+/// Reads the annotations alone; with --store also the features, which the identity of a cell depends on. Where they are not
+/// on this machine, it says so and shows the rest.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -39,8 +44,30 @@ struct Plan {
     test_videos: usize,
     fractions: Vec<Size>,
     cells: usize,
+    training: Vec<Training>,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
+    /// Why nothing is known about the progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress_unknown: Option<String>,
+}
+
+/// How long a model trains in every cell; a model that is no network has no row.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Training {
+    model: String,
+    #[serde(flatten)]
+    length: Length,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Length {
+    /// Updates.
+    Steps(u64),
+    /// Passes over the sample.
+    Epochs(u32),
 }
 
 /// What a fraction amounts to, over the seeds.
@@ -82,8 +109,19 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
         let videos = samples.first().map_or(0, |s| s.videos.len());
         fractions.push(Size { fraction, videos, instances_mean: instances as f64 / samples.len().max(1) as f64 });
     }
-    let progress = store.map(|root| progress(prepared, root)).transpose()?;
+    let length = |common: &Common| match protocol.budget {
+        Budget::Steps => Length::Steps(common.steps),
+        Budget::Epochs => Length::Epochs(common.epochs),
+    };
+    let training = |(name, model): (&String, &ModelConfig)| Some(Training { model: name.clone(), length: length(model.arch.common()?) });
+    let (progress, progress_unknown) = match store.map(|root| progress(prepared, root)) {
+        None => (None, None),
+        Some(Ok(progress)) => (Some(progress), None),
+        Some(Err(error)) if is_absence(&error) => (None, Some(format!("{error:#}"))),
+        Some(Err(error)) => return Err(error),
+    };
     Ok(Plan {
+        training: prepared.experiment.model.iter().filter_map(training).collect(),
         experiment: prepared.experiment.name.clone(),
         cells: models.len() * protocol.fractions.len() * protocol.seeds.len(),
         seeds: protocol.seeds.clone(),
@@ -92,7 +130,18 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
         models,
         fractions,
         progress,
+        progress_unknown,
     })
+}
+
+/// Whether a file of the cells' identity (features, scores, initial weights) is not on this machine.
+fn is_absence(error: &anyhow::Error) -> bool {
+    let Some(crate::run::Error::Input(cause)) = error.downcast_ref() else { return false };
+    match cause.downcast_ref::<config::Error>() {
+        Some(config::Error::Features(features::Error::Missing { .. })) => true,
+        Some(config::Error::File(file)) => file.source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 fn progress(prepared: &Prepared, root: &std::path::Path) -> anyhow::Result<Progress> {
@@ -120,6 +169,17 @@ fn print(plan: &Plan, ui: &Ui) {
         table.add_row([format!("{} %", size.fraction), size.videos.to_string(), format!("{:.1}", size.instances_mean)]);
     }
     ui.line(table.to_string());
+    let length = |t: &Training| match t.length {
+        Length::Steps(n) => format!("{} {n} updates", t.model),
+        Length::Epochs(n) => format!("{} {n} epochs", t.model),
+    };
+    let lengths: Vec<String> = plan.training.iter().map(length).collect();
+    if !lengths.is_empty() {
+        ui.line(format!("training of a cell: {}", lengths.join(", ")));
+    }
+    if let Some(why) = &plan.progress_unknown {
+        ui.line(format!("what is done cannot be told, as a cell is known by the content of its features and files: {why}"));
+    }
     if let Some(progress) = &plan.progress {
         ui.line(format!("{} done, {} outstanding", progress.done, progress.outstanding.len()));
     }

@@ -30,6 +30,9 @@ Examples:
   etalon run experiments/demo.toml --only prior --only fraction=10 --only seed=0
   etalon run experiments/thumos14.toml --jobs 1 --threads 8 --device cuda:0
 
+Pretrained weights: `init = \"released.pth.tar\"` in a [model.NAME] table starts the training from them; with `steps = 0` (or
+`epochs = 0` under budget = \"epochs\") in its arch they are tested as they are, under this experiment's split and evaluator.
+
 Exit codes: 0 every cell is done, 6 invalid experiment or input, 7 cells failed, 8 the store cannot be used, 130 interrupted.")]
 pub struct Args {
     /// Experiment file, or a store with one experiment.

@@ -82,6 +82,10 @@ pub struct ModelConfig {
     /// Where class labels come from, for a class-agnostic detector.
     #[serde(default)]
     pub labels: Labels,
+    /// Weights to start from instead of random ones: a `.pth` of the authors or safetensors. With `steps = 0` (or
+    /// `epochs = 0` under `budget = "epochs"`) they are evaluated as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
     /// Video-level scores for `labels = "external"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video_scores: Option<VideoScores>,

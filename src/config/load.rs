@@ -70,6 +70,9 @@ impl Experiment {
             resolve("dataset.features.path", &mut features.path)?;
         }
         for (name, model) in &mut self.model {
+            if let Some(init) = &mut model.init {
+                resolve(&format!("model.{name}.init"), init)?;
+            }
             if let Some(scores) = &mut model.video_scores {
                 resolve(&format!("model.{name}.video_scores.path"), &mut scores.path)?;
             }
@@ -82,11 +85,11 @@ impl Experiment {
         toml::to_string(self).expect("an experiment has only types that TOML can write")
     }
 
-    /// The configuration of model `name` as it enters the cells' keys: resolved, and the content of the video-level
-    /// scores in place of their path.
+    /// The configuration of model `name` as it enters the cells' keys: resolved, and the content of initial weights and
+    /// of video-level scores in place of their paths.
     ///
     /// # Errors
-    /// The file of video-level scores cannot be read.
+    /// One of these files cannot be read.
     ///
     /// # Panics
     /// The experiment has no such model.
@@ -97,13 +100,16 @@ impl Experiment {
             let content = Digest::of_file(&scores.path)?;
             spec["video_scores"] = serde_json::json!({ "digest": content, "top": scores.top });
         }
+        if let Some(init) = &model.init {
+            spec["init"] = serde_json::json!({ "digest": Digest::of_file(init)? });
+        }
         Ok(spec)
     }
 
     /// All cells of the experiment on the data with this digest (see [`super::Corpus::digest`]).
     ///
     /// # Errors
-    /// A file of video-level scores cannot be read.
+    /// A file of initial weights or of video-level scores cannot be read.
     pub fn grid(&self, data: &Digest) -> Result<Grid, Error> {
         let axis = |(name, model): (&String, &super::ModelConfig)| {
             Ok(ModelAxis { name: name.clone(), spec: self.model_spec(name)?, recipe: model.arch.recipe() })
@@ -180,6 +186,9 @@ arch.etad = { preset = "laptop", epochs = 3 }
             ("format = \"synthetic\", synthetic = {}", "format = \"activitynet\"", "`dataset.annotations` is missing"),
             ("arch.etad = {", "labels = \"external\"\narch.etad = {", "`model.etad.video_scores` is missing"),
             ("arch.etad = {", "video_scores = { path = \"x\" }\narch.etad = {", "`model.etad.video_scores` is only read"),
+            ("epochs = 3 }", "steps = 0 }", "`model.etad` asks for `steps = 0`, but `budget = \"epochs\"`"),
+            ("epochs = 3 }", "epochs = 0 }", "`model.etad.init` is missing"),
+            ("arch.prior", "init = \"w.pth\"\narch.prior", "`model.prior.init` has no meaning"),
             ("[model.etad]", "[evaluate]\ntiou = [0.5, 1.0]\n[model.etad]", "`evaluate.tiou` must lie between"),
             ("[model.etad]", "[fit.targets]\nsizes = [\"twice\"]\n[model.etad]", "`fit.targets.sizes` \"twice\""),
             (
@@ -214,16 +223,18 @@ arch.etad = { preset = "laptop", epochs = 3 }
     }
 
     #[test]
-    fn video_scores_enter_the_key_by_content() {
+    fn video_scores_and_initial_weights_enter_the_key_by_content() {
         let folder = tempfile::tempdir().unwrap();
-        let spec = |name: &str, content: &str| {
-            fsio::replace(&folder.path().join(name), content.as_bytes()).unwrap();
-            let path = folder.path().join("experiment.toml");
-            let table = format!("labels = \"external\"\nvideo_scores = {{ path = \"{name}\" }}\narch.etad = {{");
-            fsio::replace(&path, SMALL.replace("arch.etad = {", &table).as_bytes()).unwrap();
-            Experiment::load(&path).unwrap().model_spec("etad").unwrap()
-        };
-        assert_eq!(spec("a.json", "{}"), spec("b.json", "{}"));
-        assert_ne!(spec("a.json", "{}"), spec("a.json", "{ }"));
+        for table in ["labels = \"external\"\nvideo_scores = { path = \"NAME\" }\n", "init = \"NAME\"\n"] {
+            let spec = |name: &str, content: &str| {
+                fsio::replace(&folder.path().join(name), content.as_bytes()).unwrap();
+                let path = folder.path().join("experiment.toml");
+                let table = format!("{}arch.etad = {{", table.replace("NAME", name));
+                fsio::replace(&path, SMALL.replace("arch.etad = {", &table).as_bytes()).unwrap();
+                Experiment::load(&path).unwrap().model_spec("etad").unwrap()
+            };
+            assert_eq!(spec("a.json", "{}"), spec("b.json", "{}"));
+            assert_ne!(spec("a.json", "{}"), spec("a.json", "{ }"));
+        }
     }
 }

@@ -39,9 +39,9 @@ pub struct Common {
     /// Standard deviation of Gaussian noise added to training inputs (after standardisation).
     pub noise: f64,
     /// Passes over the sample under `budget = "epochs"`, warm-up included; checkpoints (and schedule epochs) in a training
-    /// either way.
+    /// either way. 0 only with `init`, to evaluate weights as they are.
     pub epochs: u32,
-    /// Updates under `budget = "steps"`.
+    /// Updates under `budget = "steps"`. 0 only with `init`, to evaluate weights as they are.
     pub steps: u64,
     /// Inputs per update.
     pub batch: usize,
@@ -110,11 +110,11 @@ impl Common {
         ask((0.0..1.0).contains(&self.keep_share), "`keep_share` must be in [0, 1)")?;
         ask(self.crop > 0.0 && self.crop <= 1.0, "`crop` must be in (0, 1]")?;
         ask(self.pool >= 1, "`pool` must be at least 1 snippet")?;
-        ask(self.epochs >= 1 && self.batch >= 1, "`epochs` and `batch` must be at least 1")?;
-        ask(self.steps >= 1, "`steps` must be at least 1")?;
+        ask(self.batch >= 1, "`batch` must be at least 1")?;
         ask(self.lr > 0.0 && self.lr.is_finite(), "`lr` must be a positive number")?;
         ask(self.min_lr >= 0.0 && self.min_lr <= self.lr, "`min_lr` must be 0 to `lr`")?;
-        ask((0.0..f64::from(self.epochs)).contains(&self.warmup_epochs), "`warmup_epochs` must be less than `epochs`")?;
+        let warm = self.epochs == 0 || (0.0..f64::from(self.epochs)).contains(&self.warmup_epochs);
+        ask(warm, "`warmup_epochs` must be less than `epochs`")?;
         ask(self.weight_decay >= 0.0 && self.clip >= 0.0, "`weight_decay` and `clip` must not be negative")?;
         ask((0.0..1.0).contains(&self.ema), "`ema` must be in [0, 1)")
     }

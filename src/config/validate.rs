@@ -2,7 +2,7 @@
 
 use super::experiment::{Arch, DatasetConfig, EvaluateConfig, Experiment, Format, Labels, ModelConfig, TargetsConfig};
 use crate::protocol::ProtocolConfig;
-use crate::protocol::settings::SplitRule;
+use crate::protocol::settings::{Budget, SplitRule};
 
 pub(super) type Finding = (String, String);
 
@@ -17,7 +17,7 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), Finding> {
     protocol(&experiment.protocol)?;
     ask(!experiment.model.is_empty(), "model", "is empty; add a table such as [model.etad] with arch.etad = { preset = \"laptop\" }")?;
     for (name, config) in &experiment.model {
-        model(name, config)?;
+        model(name, config, experiment.protocol.budget)?;
     }
     for (i, (name, config)) in experiment.model.iter().enumerate() {
         if let Some((twin, _)) = experiment.model.iter().take(i).find(|(_, other)| *other == config) {
@@ -72,10 +72,21 @@ fn protocol(protocol: &ProtocolConfig) -> Result<(), Finding> {
     ask(protocol.coverage.is_none_or(|c| c.max_draws >= 1), "protocol.coverage.max_draws", "must be at least 1")
 }
 
-fn model(name: &str, model: &ModelConfig) -> Result<(), Finding> {
+fn model(name: &str, model: &ModelConfig, budget: Budget) -> Result<(), Finding> {
     let key = |field: &str| format!("model.{name}.{field}");
+    if let Some(common) = model.arch.common() {
+        let (updates, other, [unit, other_unit]) = match budget {
+            Budget::Steps => (common.steps, u64::from(common.epochs), ["steps", "epochs"]),
+            Budget::Epochs => (u64::from(common.epochs), common.steps, ["epochs", "steps"]),
+        };
+        let unread = format!("asks for `{other_unit} = 0`, but `budget = \"{unit}\"` reads `{unit}`; write `{unit} = 0` with `init`");
+        ask(other > 0, &format!("model.{name}"), &unread)?;
+        let random = format!("is missing; with `{unit} = 0` nothing is trained, so give the weights to evaluate");
+        ask(updates > 0 || model.init.is_some(), &key("init"), &random)?;
+    }
     if let Arch::Prior(prior) = &model.arch {
         ask(prior.per_video >= 1, &key("arch.prior.per_video"), "must be at least 1")?;
+        ask(model.init.is_none(), &key("init"), "has no meaning for the prior, which has no weights; remove it")?;
         ask(model.labels == Labels::default(), &key("labels"), "has no meaning for the prior, which predicts classes itself; remove it")?;
     }
     match (model.labels, &model.video_scores) {

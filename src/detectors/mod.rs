@@ -86,7 +86,10 @@ pub enum Error {
     /// A file could not be written or read.
     #[error(transparent)]
     File(#[from] crate::base::fsio::Error),
-    /// The model cannot be built or run here.
+    /// What the user gave does not fit the model: another attempt fails in the same way.
+    #[error("{0}")]
+    Input(String),
+    /// The model failed here, and need not fail again (no memory, above all).
     #[error("{0}")]
     Model(String),
     /// The loss stopped being a number.

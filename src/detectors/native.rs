@@ -27,7 +27,7 @@ struct Native {
 
 impl Native {
     fn task<'a>(&self, job: &Job<'a>) -> Result<Task<'a>, Error> {
-        let device = runtime::device(job.device).map_err(Error::Model)?;
+        let device = runtime::device(job.device).map_err(Error::Input)?;
         let labels = match (&self.config.labels, &self.config.video_scores) {
             (LabelSource::External, Some(scores)) => {
                 Labels::External { scores: read_video_scores(scores, &job.dataset.classes)?, top: scores.top }
@@ -49,11 +49,18 @@ impl Detector for Native {
         runtime::prepare(job.threads);
         guarded(|| {
             let mut task = self.task(job)?;
+            let started = self.config.init.as_deref().map(|path| task.start_from(path)).transpose()?;
             let fixed_steps = job.budget == Budget::Steps;
             let outcome = task.train(job.train, job.seed, fixed_steps, &job.dir.join(CHECKPOINT), observer)?;
             let artifact = job.dir.join(WEIGHTS);
             task.save(&artifact)?;
             let mut notes = outcome.notes;
+            if let Some(started) = started {
+                let updates = if outcome.steps == 0 { " and are used as they are" } else { "" };
+                notes.push(format!(
+                    "{started}{updates}: class i of theirs is taken for class i of the data set; what they have seen before, beyond this sample, shows in the score"
+                ));
+            }
             if let Some(scores) = self.config.video_scores.as_ref().filter(|_| self.config.labels == LabelSource::External) {
                 notes.push(format!(
                     "class labels come from video-level scores in {}: if their classifier saw more data than this sample, the score leaks it",
@@ -97,11 +104,11 @@ fn read_video_scores(scores: &VideoScores, classes: &[String]) -> Result<BTreeMa
     let path = scores.path.display();
     let text = fsio::read_text(&scores.path)?;
     let table: BTreeMap<String, BTreeMap<String, f64>> = serde_json::from_str(&text)
-        .map_err(|e| Error::Model(format!("video-level scores {path} are not of the form {{video: {{class: score}}}}: {e}")))?;
+        .map_err(|e| Error::Input(format!("video-level scores {path} are not of the form {{video: {{class: score}}}}: {e}")))?;
     let mut by_video = BTreeMap::new();
     for (video, given) in table {
         if let Some(unknown) = given.keys().find(|c| !classes.contains(c)) {
-            return Err(Error::Model(format!(
+            return Err(Error::Input(format!(
                 "video-level scores {path}: video {video:?} has the unknown class {unknown:?}; use the names of the annotations"
             )));
         }
@@ -114,7 +121,7 @@ impl From<params::Error> for Error {
     fn from(error: params::Error) -> Self {
         match error {
             params::Error::File(e) => Self::File(e),
-            other => Self::Model(other.to_string()),
+            other => Self::Input(other.to_string()),
         }
     }
 }
@@ -125,7 +132,7 @@ impl From<train::Error> for Error {
             train::Error::Features(e) => Self::Features(e),
             train::Error::Params(e) => e.into(),
             train::Error::Diverged { step, term, value } => Self::Diverged { step, term, value },
-            other @ (train::Error::NoInstance(_) | train::Error::TooLong { .. }) => Self::Model(other.to_string()),
+            other @ (train::Error::NoInstance(_) | train::Error::TooLong { .. }) => Self::Input(other.to_string()),
         }
     }
 }

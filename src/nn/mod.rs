@@ -12,3 +12,4 @@ pub mod parity;
 pub mod runtime;
 pub mod task;
 pub mod train;
+pub mod weights;

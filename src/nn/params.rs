@@ -7,6 +7,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
+use super::weights::misfit::{Misfit, Misshapen, recognise};
 use crate::base::{Stream, fsio};
 
 /// How a parameter starts.
@@ -43,17 +44,29 @@ pub enum Error {
         /// What the parser said.
         reason: String,
     },
+    /// The file is no checkpoint that can be read.
+    #[error("{path} holds no weights that can be used: {reason}")]
+    Checkpoint {
+        /// The file.
+        path: String,
+        /// What it is instead, and what to do.
+        reason: String,
+    },
     /// Names or shapes differ.
-    #[error("weights in {path} do not fit this model: missing {missing:?}, unexpected {unexpected:?}, other shape {misshapen:?}")]
+    #[error("weights in {path} do not fit this model: {misfit}")]
     Mismatch {
         /// The file.
         path: String,
-        /// In the model, not in the file.
-        missing: Vec<String>,
-        /// In the file, not in the model.
-        unexpected: Vec<String>,
-        /// In both with different shapes.
-        misshapen: Vec<String>,
+        /// What differs.
+        misfit: Box<Misfit>,
+    },
+    /// A weight is no number.
+    #[error("weights in {path}: {name} holds NaN or infinity; take a checkpoint from before the training diverged")]
+    NotFinite {
+        /// The file.
+        path: String,
+        /// The tensor.
+        name: String,
     },
     /// File trouble.
     #[error(transparent)]
@@ -127,15 +140,9 @@ impl Params {
     pub fn assign(&self, origin: &str, given: Vec<(String, Tensor)>) -> Result<(), Error> {
         let given: BTreeMap<String, Tensor> = given.into_iter().map(|(name, tensor)| (self.canonical(name), tensor)).collect();
         let find = |name: &str| given.get(name);
-        let names = |keep: &dyn Fn(&str, &Tensor) -> bool| -> Vec<String> {
-            self.entries.iter().filter(|(n, t)| keep(n, t)).map(|(n, _)| n.clone()).collect()
-        };
-        let missing = names(&|n, _| find(n).is_none());
-        let misshapen = names(&|n, t| find(n).is_some_and(|g| g.size() != t.size()));
-        let known = |name: &str| self.entries.iter().any(|(n, _)| n == name);
-        let unexpected: Vec<String> = given.keys().filter(|n| !known(n)).cloned().collect();
-        if !(missing.is_empty() && misshapen.is_empty() && unexpected.is_empty()) {
-            return Err(Error::Mismatch { path: origin.to_owned(), missing, unexpected, misshapen });
+        let misfit = self.misfit(&given);
+        if !misfit.is_none() {
+            return Err(Error::Mismatch { path: origin.to_owned(), misfit: Box::new(misfit) });
         }
         tch::no_grad(|| {
             for (name, tensor) in &self.entries {
@@ -144,6 +151,24 @@ impl Params {
             }
         });
         Ok(())
+    }
+
+    fn misfit(&self, given: &BTreeMap<String, Tensor>) -> Misfit {
+        let mut misfit = Misfit::default();
+        for (name, tensor) in &self.entries {
+            match given.get(name) {
+                None => misfit.missing.push(name.clone()),
+                Some(other) if other.size() != tensor.size() => {
+                    misfit.misshapen.push(Misshapen { name: name.clone(), file: other.size(), model: tensor.size() });
+                }
+                Some(_) => {}
+            }
+        }
+        let known: BTreeSet<&str> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
+        misfit.unexpected = given.keys().filter(|name| !known.contains(name.as_str())).cloned().collect();
+        let theirs = recognise(given.keys().map(String::as_str));
+        misfit.looks_like = theirs.filter(|_| theirs != recognise(known.iter().copied()));
+        misfit
     }
 
     fn canonical(&self, name: String) -> String {

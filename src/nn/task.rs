@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::clips::{Clip, Loader, Passes, Prepared, Source};
 use super::input::{InputSettings, Inputs, Standard};
@@ -12,6 +12,7 @@ use super::network::{Batch, Conventions, Network, Terms, VideoClasses, Window};
 use super::optim::{AdamOptions, Gradients};
 use super::params::{self, Params};
 use super::train::{self, Model, Plan};
+use super::weights::{self, Weights};
 use crate::config::settings::{Common, Temporal};
 use crate::data::windows::{window_starts, window_starts_on_stride};
 use crate::data::{Dataset, FeatureSource, Segment, features};
@@ -82,7 +83,7 @@ impl<'a> Task<'a> {
         self.params.count()
     }
 
-    /// Trains on `videos`; `fixed_steps` makes `common.steps` updates instead of `common.epochs` passes.
+    /// Trains on `videos`, unless no update is asked for; `fixed_steps` makes `common.steps` updates instead of `common.epochs` passes.
     ///
     /// # Errors
     /// See [`train::Error`].
@@ -95,13 +96,21 @@ impl<'a> Task<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, train::Error> {
         let mut notes: Vec<String> = self.inputs.padding_note().into_iter().collect();
-        if self.common.standardise {
+        // Weights that brought their own standardisation keep it.
+        if self.common.standardise && self.inputs.standard().is_none() {
             self.inputs.standardise_on(videos)?;
+        }
+        if (if fixed_steps { self.common.steps } else { u64::from(self.common.epochs) }) == 0 {
+            return Ok(Outcome { steps: 0, epochs: 0.0, final_loss: f64::NAN, notes });
         }
         self.inputs.keep(videos)?;
         let margin = if self.conventions.margin { self.inputs.offset() } else { 0.0 };
         let source = |video: &String| Ok(Source { truth: self.inputs.truth(video), cells: self.inputs.cell_count(video)?, margin });
         let sources: Vec<Source> = videos.iter().map(source).collect::<Result<_, features::Error>>()?;
+        let silent = sources.iter().filter(|source| source.truth.is_empty()).count();
+        if silent > 0 {
+            notes.push(format!("{silent} of {} training videos have no annotated instance and give no training input", sources.len()));
+        }
         let passes = Passes { common: &self.common, seed, sources: &sources };
         let first = passes.batches(0).len() as u64;
         if first == 0 {
@@ -161,16 +170,53 @@ impl<'a> Task<'a> {
         params::save_tensors(path, tensors.iter().map(|(n, t)| (n.as_str(), t)))
     }
 
-    /// Reads what [`Task::save`] wrote, or the authors' weights.
+    /// Reads what [`Task::save`] wrote.
     ///
     /// # Errors
     /// The file is unreadable or belongs to another model.
     pub fn load(&mut self, path: &Path) -> Result<(), params::Error> {
-        let (input, weights): (Vec<_>, Vec<_>) = params::read_tensors(path)?.into_iter().partition(|(n, _)| n.starts_with("input."));
-        self.params.assign(&path.display().to_string(), weights)?;
-        let find = |name: &str| input.iter().find(|(n, _)| n == name).map(|(_, t)| Vec::<f32>::try_from(t).expect("a float array"));
-        if let (Some(mean), Some(deviation)) = (find("input.mean"), find("input.deviation")) {
-            self.inputs.set_standard(Standard { mean, deviation });
+        self.take_over(path, params::read_tensors(path)?)
+    }
+
+    /// Starts from pretrained weights instead of random ones: the authors' checkpoint, a safetensors file, or what
+    /// [`Task::save`] wrote, whose standardisation then stays in force. Returns a sentence for the record.
+    ///
+    /// # Errors
+    /// The file is unreadable, belongs to another model, or holds what is no number.
+    pub fn start_from(&mut self, path: &Path) -> Result<String, params::Error> {
+        let Weights { tensors, place } = weights::read(path)?;
+        let finite = |t: &Tensor| !t.is_floating_point() || t.isfinite().all().int64_value(&[]) != 0;
+        if let Some((name, _)) = tensors.iter().find(|(_, t)| !finite(t)) {
+            return Err(params::Error::NotFinite { path: path.display().to_string(), name: name.clone() });
+        }
+        let count = tensors.len();
+        self.take_over(path, tensors)?;
+        let place = place.map_or(String::new(), |key| format!(", `{key}` of the checkpoint"));
+        Ok(format!("the weights start from {} ({count} tensors{place})", path.display()))
+    }
+
+    fn take_over(&mut self, path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), params::Error> {
+        let origin = path.display().to_string();
+        let (input, weights): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|(n, _)| n.starts_with("input."));
+        self.params.assign(&origin, weights).map_err(|error| match error {
+            params::Error::Mismatch { path, mut misfit } => {
+                misfit.classes = Some(if let Labels::Network(n) = self.labels { n as i64 } else { 0 });
+                params::Error::Mismatch { path, misfit }
+            }
+            other => other,
+        })?;
+        let channels = self.inputs.channels();
+        let find = |name: &str| {
+            let (_, tensor) = input.iter().find(|(n, _)| n == name)?;
+            Vec::<f32>::try_from(tensor.to_kind(Kind::Float).reshape([-1])).ok().filter(|values| values.len() == channels)
+        };
+        match (find("input.mean"), find("input.deviation")) {
+            (Some(mean), Some(deviation)) => self.inputs.set_standard(Standard { mean, deviation }),
+            _ if input.is_empty() => {}
+            _ => {
+                let reason = format!("its `input.mean` and `input.deviation` are not for {channels} channels");
+                return Err(params::Error::Checkpoint { path: origin, reason });
+            }
         }
         Ok(())
     }

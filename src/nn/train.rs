@@ -152,7 +152,12 @@ where
         if let Some(average) = &state.average {
             average.install(model.params());
         }
-        Ok(last)
+        // What the last update did, no loss has seen.
+        let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) != 0;
+        match model.params().entries().iter().find(|(_, t)| !finite(t)) {
+            Some((name, _)) => Err(Error::Diverged { step, term: format!("weight {name}"), value: f64::NAN }),
+            None => Ok(last),
+        }
     })
 }
 

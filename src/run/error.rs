@@ -92,7 +92,12 @@ impl Error {
             Self::Input(_)
             | Self::NoModel { .. }
             | Self::Request(_)
-            | Self::Detector(detectors::Error::Features(_) | detectors::Error::NoTorch(_)) => Fault::Input,
+            | Self::Detector(
+                detectors::Error::Features(_)
+                | detectors::Error::NoTorch(_)
+                | detectors::Error::Input(_)
+                | detectors::Error::Diverged { .. },
+            ) => Fault::Input,
             Self::Store(_) | Self::File(_) | Self::Unwritable(_) | Self::Detector(detectors::Error::File(_)) => Fault::Store,
             _ => Fault::Other,
         }

@@ -12,6 +12,8 @@ mod resume;
 mod run;
 #[cfg(feature = "torch")]
 mod start;
+#[cfg(feature = "torch")]
+mod weights;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

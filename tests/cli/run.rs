@@ -157,3 +157,22 @@ fn a_dry_run_and_a_plan_write_nothing() {
     assert_eq!((&plan["cells"], &plan["progress"]["done"], &plan["fractions"][0]["videos"]), (&6.into(), &0.into(), &3.into()));
     assert!(!test.dir.path().join("S").exists());
 }
+
+#[test]
+fn a_plan_without_the_features_says_what_it_cannot_tell() {
+    let test = CliTest::new();
+    let annotated = |i: usize| serde_json::json!({ "subset": "training", "duration": 20.0, "annotations": [{ "segment": [1.0, 2.0 + i as f64], "label": "jump" }] });
+    let database: serde_json::Map<_, _> = (0..20).map(|i| (format!("v{i}"), annotated(i))).collect();
+    test.file("annotations.json", &serde_json::json!({ "classes": ["jump"], "database": database }).to_string());
+    let files = "format = \"activitynet\"\nannotations = \"annotations.json\"\nfeatures = { path = \"no/such/folder\", kind = \"npy\", rate = 1.0, dim = 4 }";
+    let built_in = "format = \"synthetic\"\nsynthetic = { seed = 1, videos = 40 }";
+    assert!(EXPERIMENT.contains(built_in));
+    test.file("small.toml", &EXPERIMENT.replace(built_in, files));
+    assert_eq!(test.run(["plan", "small.toml", "--json"]).json()["cells"], 6);
+    let plan = test.run(["plan", "small.toml", "--store", "S", "--json"]).json();
+    assert_eq!((&plan["cells"], &plan["fractions"][2]["videos"], plan.get("progress")), (&6.into(), &15.into(), None));
+    assert!(plan["progress_unknown"].as_str().unwrap().contains("no/such/folder/v0.npy does not exist"), "{plan}");
+    assert!(test.run(["plan", "small.toml", "--store", "S"]).stdout.contains("what is done cannot be told"));
+    test.run(["run", "small.toml", "--store", "S"]).fails_with(6, &["no/such/folder", "dataset.features.path"]);
+    assert!(!test.dir.path().join("S").exists());
+}
