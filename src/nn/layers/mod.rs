@@ -1,5 +1,6 @@
 //! Layers shared by the detectors, each proven against arrays of the authors' code.
 
+pub mod attention;
 pub mod basic;
 pub mod graft;
 pub mod heads;

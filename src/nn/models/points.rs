@@ -173,8 +173,13 @@ pub trait PointNetwork {
     /// Losses of a batch.
     fn terms(&self, out: &Outputs, batch: &Batch) -> Vec<Term> {
         let targets = self.shared().assign(out, batch);
-        let wanted = targets.offsets(batch.x.device());
+        let wanted = tch::no_grad(|| self.wanted(out, &targets, batch));
         self.shared().terms(out, &targets, &wanted)
+    }
+
+    /// The offsets that the positive points shall give, `[N, 2]` in strides.
+    fn wanted(&self, _out: &Outputs, targets: &Targets, batch: &Batch) -> Tensor {
+        targets.offsets(batch.x.device())
     }
 
     /// Distances to the boundaries in strides on a level, `[B, T_l, 2]` or by class `[B, T_l, C, 2]`.

@@ -16,7 +16,7 @@ use crate::nn::layers::heads::{ClassHead, HeadShape, OffsetHead};
 use crate::nn::layers::losses::{diou, focal};
 use crate::nn::layers::masked::Tower;
 use crate::nn::layers::points::{Targets, rows};
-use crate::nn::network::{Batch, Term};
+use crate::nn::network::Batch;
 use crate::nn::params::Params;
 
 /// Weight of the distance-tIoU loss beside the focal loss in the cost of an instance for a point.
@@ -66,17 +66,9 @@ impl PointNetwork for TemporalMaxer {
         Outputs { masks, backbone, neck, logits, offsets, boundaries: None }
     }
 
-    fn terms(&self, out: &Outputs, batch: &Batch) -> Vec<Term> {
-        let targets = self.shared.assign(out, batch);
-        let wanted = tch::no_grad(|| self.cheapest(out, &targets, batch));
-        self.shared.terms(out, &targets, &wanted)
-    }
-}
-
-impl TemporalMaxer {
     /// Offsets `[N, 2]` of each positive point to the instance around it that its present output costs least, which need not
     /// be the one whose class it answers for.
-    pub(crate) fn cheapest(&self, out: &Outputs, targets: &Targets, batch: &Batch) -> Tensor {
+    fn wanted(&self, out: &Outputs, targets: &Targets, batch: &Batch) -> Tensor {
         let device = batch.x.device();
         let wanted = targets.offsets(device);
         // Only points inside several instances have a choice: all their pairs are costed together.
