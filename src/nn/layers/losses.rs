@@ -60,3 +60,32 @@ impl RunningNormaliser {
         self.0.set(value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn losses_follow_their_definitions() {
+        let (logit, target) = (0.7f64, 0.3f64);
+        let p = 1.0 / (1.0 + (-logit).exp());
+        let p_t = p * target + (1.0 - p) * (1.0 - target);
+        let cross = -(target * p.ln() + (1.0 - target) * (1.0 - p).ln());
+        let wanted = (0.25 * target + 0.75 * (1.0 - target)) * cross * (1.0 - p_t).powi(2);
+        let got = focal(&Tensor::from(logit), &Tensor::from(target)).to_kind(Kind::Double).double_value(&[]);
+        assert!((got - wanted).abs() < 1e-12, "{got} {wanted}");
+        // [-1, 3] and [-3, 3]: 4 of 6 cells shared, centres 1 apart in an enclosing length of 6.
+        let (tiou, loss) = offset_overlap(&Tensor::from_slice(&[1.0f64, 3.0]), &Tensor::from_slice(&[3.0f64, 3.0]));
+        assert!((tiou.double_value(&[]) - 4.0 / 6.0).abs() < 1e-12);
+        assert!((loss.double_value(&[]) - (1.0 - 4.0 / 6.0 + 1.0 / 36.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_normaliser_takes_in_a_tenth_of_every_batch() {
+        let normaliser = RunningNormaliser::new(100.0);
+        assert!((normaliser.update(20) - 92.0).abs() < 1e-12);
+        assert!((normaliser.update(0) - 82.9).abs() < 1e-12);
+    }
+}

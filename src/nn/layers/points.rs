@@ -139,3 +139,28 @@ pub fn valid_points(masks: &[Mask]) -> Option<Tensor> {
 pub fn rows(levels: &[Tensor]) -> Tensor {
     Tensor::cat(&levels.iter().map(|t| t.transpose(1, 2)).collect::<Vec<_>>(), 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_answer_for_the_shortest_near_instance_in_their_range() {
+        let levels = vec![Level { stride: 1, range: (0.0, 4.0) }, Level { stride: 2, range: (4.0, 10_000.0) }];
+        let assigner = Assigner { levels, radius: 1.5, classes: 3 };
+        let instance = |start, end, label| CellInstance { start, end, label };
+        let truth = [vec![instance(2.5, 5.5, 0), instance(2.5, 5.5, 2), instance(1.0, 15.0, 1)], vec![instance(6.5, 9.5, 1)]];
+        let targets = assigner.assign(&truth, &[16, 8], 16, Device::Cpu);
+        assert_eq!(targets.classes.size(), [2, 24, 3]);
+        let of = |input: usize| targets.positives.iter().filter(move |p| p.input == input).map(|p| (p.level, p.cell)).collect::<Vec<_>>();
+        // The centre 4 has the cells 3 to 5 of the first level; the long one's centre 8 the points 6, 8 and 10 of the second.
+        assert_eq!(of(0), [(0, 3.0), (0, 4.0), (0, 5.0), (1, 6.0), (1, 8.0), (1, 10.0)]);
+        // Cells 8 and 9 are padding: they have classes, but do not count.
+        assert_eq!(of(1), [(0, 7.0)]);
+        let classes = |row: i64| Vec::<f32>::try_from(targets.classes.get(0).get(row)).unwrap();
+        assert_eq!((classes(4), classes(8)), (vec![1.0, 0.0, 1.0], vec![0.0; 3]));
+        assert_eq!(classes(16 + 4), [0.0, 1.0, 0.0]);
+        let long = targets.positives.iter().find(|p| p.level == 1).unwrap();
+        assert_eq!(long.offsets, [2.5, 4.5]);
+    }
+}

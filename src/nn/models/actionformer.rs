@@ -206,3 +206,59 @@ impl PointNetwork for ActionFormer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::config::settings::Preset;
+    use crate::nn::macs;
+    use crate::nn::network::Network;
+
+    fn network(config: &ActionFormerConfig, channels: i64, classes: i64) -> (Params, ActionFormer) {
+        let mut params = Params::new(0, Device::Cpu);
+        let network = ActionFormer::new(&mut params, config, channels, Some(classes));
+        (params, network)
+    }
+
+    #[test]
+    fn the_published_network_has_the_published_size_and_work() {
+        let (params, network) = network(&ActionFormerConfig::preset(Preset::Thumos14).unwrap(), 2048, 20);
+        assert_eq!((params.count(), network.padding_multiple()), (29_251_612, 576));
+        let x = Tensor::zeros([1, 2048, 2304], (Kind::Float, Device::Cpu));
+        let (_, macs) = macs::count(|| tch::no_grad(|| network.forward(&x, &[2304], false)));
+        assert!((macs as f64 / 45.25e9 - 1.0).abs() < 0.01, "{macs}");
+    }
+
+    #[test]
+    fn padding_changes_nothing() {
+        let laptop = ActionFormerConfig::preset(Preset::Laptop).unwrap();
+        for (position, full_levels) in [(false, 0), (true, 2)] {
+            let config = ActionFormerConfig { position, full_levels, ..laptop.clone() };
+            let (params, network) = network(&config, 12, 4);
+            // Norms with a bias make padding differ from zero, as training does.
+            tch::no_grad(|| params.entries().iter().for_each(|(_, t)| drop(t.shallow_clone().g_add_scalar_(0.02))));
+            let x = Tensor::randn([1, 12, 77], (Kind::Float, Device::Cpu));
+            let levels = |padded: i64| {
+                let out = tch::no_grad(|| network.forward(&x.constant_pad_nd([0, padded - 77]), &[77], false));
+                let valid = |t: &Tensor, level: usize| t.narrow(2, 0, (77 + (1 << level) - 1) >> level);
+                out.logits.iter().chain(&out.offsets).enumerate().map(|(i, t)| valid(t, i % out.masks.len())).collect::<Vec<_>>()
+            };
+            let least = network.padded(77) as i64;
+            for (a, b) in levels(least).iter().zip(levels(least + 5 * 32)) {
+                assert!((a - b).abs().max().double_value(&[]) < 2e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn the_normaliser_is_remembered() {
+        let (_, network) = network(&ActionFormerConfig::preset(Preset::Laptop).unwrap(), 12, 4);
+        let first = network.memory();
+        network.shared().normaliser.update(7);
+        assert_ne!(network.memory(), first);
+        network.recall(&first);
+        assert_eq!(network.memory(), first);
+    }
+}

@@ -112,3 +112,54 @@ impl PointNetwork for TemporalMaxer {
         Tensor::from_slice(&flat).view([-1, 2]).to_device(device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+    use crate::config::settings::Preset;
+    use crate::data::windows::CellInstance;
+    use crate::nn::macs;
+    use crate::nn::network::Network;
+
+    #[test]
+    fn the_published_network_has_the_published_size_and_work() {
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TemporalMaxer::new(&mut params, &TemporalMaxerConfig::preset(Preset::Thumos14).unwrap(), 2048, Some(20));
+        assert_eq!((params.count(), network.padding_multiple()), (7_117_852, 32));
+        assert_eq!((network.padded(100), network.padded(2304), network.padded(2305)), (2304, 2304, 2336));
+        let x = Tensor::zeros([1, 2048, 2304], (Kind::Float, Device::Cpu));
+        let (_, macs) = macs::count(|| tch::no_grad(|| network.forward(&x, &[2304], false)));
+        assert!((macs as f64 / 23.48e9 - 1.0).abs() < 0.01, "{macs}");
+    }
+
+    #[test]
+    fn a_point_in_two_instances_reaches_for_the_cheaper_one() {
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TemporalMaxer::new(&mut params, &TemporalMaxerConfig::preset(Preset::Laptop).unwrap(), 8, Some(3));
+        let x = Tensor::randn([1, 8, 64], (Kind::Float, Device::Cpu));
+        let out = tch::no_grad(|| network.forward(&x, &[64], false));
+        let truth = vec![CellInstance { start: 10.5, end: 13.5, label: 0 }, CellInstance { start: 4.5, end: 30.5, label: 1 }];
+        let batch = Batch { x, valid: vec![64], truth: vec![truth], rng: Stream::new(0, "test") };
+        let targets = network.shared().assign(&out, &batch);
+        let wanted = Vec::<f32>::try_from(tch::no_grad(|| network.wanted(&out, &targets, &batch)).view([-1])).unwrap();
+        let mut choices = 0;
+        for (positive, wanted) in targets.positives.iter().zip(wanted.chunks_exact(2)) {
+            let stride = network.shared().levels()[positive.level].stride as f32;
+            let cost = |i: &CellInstance| {
+                let offsets = [(positive.cell - i.start as f32) / stride, (i.end as f32 - positive.cell) / stride];
+                let row = |levels: &[Tensor]| rows(levels).get(0).narrow(0, positive.row, 1);
+                let class = Tensor::from_slice(&[i.label as i64]).one_hot(3).to_kind(Kind::Float);
+                let cost = focal(&row(&out.logits), &class).sum(Kind::Float)
+                    + diou(&row(&out.offsets), &Tensor::from_slice(&offsets).view([1, 2])).sum(Kind::Float) * 2.0;
+                (cost.double_value(&[]), offsets)
+            };
+            let around = batch.truth[0].iter().filter(|i| (positive.cell as f64) > i.start && (positive.cell as f64) < i.end);
+            let costs: Vec<(f64, [f32; 2])> = around.map(cost).collect();
+            choices += usize::from(costs.len() > 1);
+            let best = costs.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+            assert_eq!(wanted, best.1);
+        }
+        assert!(choices > 0);
+    }
+}
