@@ -4,10 +4,11 @@
 use criterion::{Criterion, criterion_group};
 use etalon::base::Stream;
 use etalon::config::settings::Preset;
-use etalon::config::{ActionFormerConfig, TemporalMaxerConfig};
+use etalon::config::{ActionFormerConfig, TemporalMaxerConfig, TriDetConfig};
 use etalon::data::windows::CellInstance;
 use etalon::nn::models::actionformer::ActionFormer;
 use etalon::nn::models::temporalmaxer::TemporalMaxer;
+use etalon::nn::models::tridet::TriDet;
 use etalon::nn::network::{Batch, Network, Window};
 use etalon::nn::optim::{Adam, AdamOptions, Average, Gradients};
 use etalon::nn::params::Params;
@@ -77,8 +78,16 @@ fn published_size(_: &mut Criterion) {
         let config = TemporalMaxerConfig::preset(Preset::Thumos14).expect("there is such a preset");
         Box::new(TemporalMaxer::new(params, &config, CHANNELS, Some(CLASSES)))
     };
+    let tridet = |params: &mut Params| -> Box<dyn Network> {
+        let config = TriDetConfig::preset(Preset::Thumos14).expect("there is such a preset");
+        Box::new(TriDet::new(params, &config, CHANNELS, Some(CLASSES)))
+    };
     let mut batch = batch();
-    let cases = [("ActionFormer", Trainer::new(former), (11.98, 2.50)), ("TemporalMaxer", Trainer::new(maxer), (6.96, 0.84))];
+    let cases = [
+        ("ActionFormer", Trainer::new(former), (11.98, 2.50)),
+        ("TemporalMaxer", Trainer::new(maxer), (6.96, 0.84)),
+        ("TriDet", Trainer::new(tridet), (17.36, 5.52)),
+    ];
     for (name, mut trainer, (step_recorded, video_recorded)) in cases {
         let video = batch.x.narrow(0, 0, 1);
         let step = median(|| trainer.step(&mut batch));

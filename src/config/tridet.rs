@@ -133,16 +133,32 @@ impl TriDetConfig {
                 ..thumos14
             }),
             Preset::Laptop => Ok(Self {
-                common: Common { window: 512, epochs: 35, warmup_epochs: 5.0, batch: 4, lr: 1e-3, standardise: true, steps: 300, ..common },
-                points: Points { head_dim: 128, nms_keep: 200, ..points },
+                // Short trainings: a fast average, a normaliser near the number it will settle at.
+                common: Common {
+                    pool: 2,
+                    window: 512,
+                    epochs: 35,
+                    warmup_epochs: 5.0,
+                    batch: 4,
+                    lr: 1e-3,
+                    standardise: true,
+                    noise: 0.5,
+                    steps: 150,
+                    ema: 0.99,
+                    ..common
+                },
+                points: Points { head_dim: 128, nms_keep: 200, loss_norm: 50.0, ..points },
                 dim: 128,
                 mlp_dim: 192,
+                sgp_init: 0.2,
                 ..thumos14
             }),
         }
     }
 
     fn check(&self) -> Result<(), String> {
+        let coarsest = 1 << (self.points.levels - 1);
+        ask(self.common.window.is_multiple_of(coarsest), "`window` must be a multiple of 2^(`levels` - 1) cells")?;
         ask(self.dim > 0 && self.dim % 16 == 0, "`dim` must be a positive multiple of 16 (norm groups)")?;
         ask(self.mlp_dim > 0 && self.bins >= 1, "`mlp_dim` and `bins` must be positive")?;
         ask(self.sgp_window >= 1 && self.sgp_window % 2 == 1, "`sgp_window` must be odd")?;

@@ -38,9 +38,7 @@ pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Checked, Error> {
     let manifest = Manifest::new(&file, manifest);
     let model = manifest.text("/model")?.to_owned();
     let settings = manifest.settings()?;
-    let Some(mut case) = Case::open(folder, &manifest, &settings)? else {
-        return Ok((model, Vec::new(), vec!["(this build has no network of that model)".into()]));
-    };
+    let mut case = Case::open(folder, &manifest, &settings)?;
     case.assumptions()?;
     initial::check(&mut case)?;
     case.evaluation()?;
@@ -63,13 +61,12 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn open(folder: &'a Path, manifest: &'a Manifest<'a>, settings: &'a Settings) -> Result<Option<Self>, Error> {
+    fn open(folder: &'a Path, manifest: &'a Manifest<'a>, settings: &'a Settings) -> Result<Self, Error> {
         let channels = manifest.count("/config/model/input_dim")? as i64;
         let classes = manifest.count("/config/model/num_classes")? as i64;
         let mut params = Params::new(0, Device::Cpu);
-        let Some(network) = settings.build(&mut params, channels, classes) else { return Ok(None) };
-        let case = Self { folder, manifest, settings, params, network, channels, classes, checks: Vec::new(), not_covered: Vec::new() };
-        Ok(Some(case))
+        let network = settings.build(&mut params, channels, classes);
+        Ok(Self { folder, manifest, settings, params, network, channels, classes, checks: Vec::new(), not_covered: Vec::new() })
     }
 
     /// Loads the fixture's weights and starts the normaliser anew.

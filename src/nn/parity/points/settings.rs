@@ -10,6 +10,7 @@ use crate::config::{ActionFormerConfig, TemporalMaxerConfig, TriDetConfig};
 use crate::nn::models::actionformer::{ActionFormer, Structure};
 use crate::nn::models::points::PointNetwork;
 use crate::nn::models::temporalmaxer::TemporalMaxer;
+use crate::nn::models::tridet::TriDet;
 use crate::nn::params::Params;
 use crate::nn::parity::fixture::Error;
 
@@ -223,11 +224,11 @@ impl Settings {
     }
 
     /// Builds the network.
-    pub(super) fn build(&self, params: &mut Params, channels: i64, classes: i64) -> Option<Box<dyn PointNetwork>> {
-        Some(match self {
+    pub(super) fn build(&self, params: &mut Params, channels: i64, classes: i64) -> Box<dyn PointNetwork> {
+        match self {
             Self::ActionFormer(config, structure) => Box::new(ActionFormer::with(params, config, structure, channels, Some(classes))),
             Self::TemporalMaxer(config) => Box::new(TemporalMaxer::new(params, config, channels, Some(classes))),
-            Self::TriDet(_) => return None,
-        })
+            Self::TriDet(config) => Box::new(TriDet::new(params, config, channels, Some(classes))),
+        }
     }
 }
