@@ -141,3 +141,25 @@ impl TadTrConfig {
         ask(self.nms_sigma > 0.0, "`nms_sigma` must be positive")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preset_can_be_overridden_and_round_trips() {
+        let config: TadTrConfig = toml::from_str("preset = \"thumos14\"\nactionness = \"video\"\nqueries = 12").unwrap();
+        assert_eq!((config.actionness, config.queries, config.common.stride), (Actionness::Video, 12, 32));
+        let again: TadTrConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name() {
+        let message = |text: &str| toml::from_str::<TadTrConfig>(text).unwrap_err().to_string();
+        assert!(message("dim = 100").contains("`dim`"));
+        assert!(message("heads = 0").contains("`dim`"));
+        assert!(message("temporal = \"whole\"").contains("`temporal`"));
+        assert!(message("preset = \"activitynet\"").contains("thumos14"));
+    }
+}

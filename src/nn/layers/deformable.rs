@@ -82,3 +82,53 @@ impl DeformableAttention {
         Tensor::embedding_bag(&table, &rows, &bags, false, 0, false, Some(shares), false).0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::base::Stream;
+
+    fn random(shape: &[i64], rng: &mut Stream) -> Tensor {
+        let n = shape.iter().product::<i64>();
+        Tensor::from_slice(&(0..n).map(|_| rng.normal() as f32).collect::<Vec<_>>()).view(shape)
+    }
+
+    #[test]
+    fn reading_is_linear_interpolation_with_zeros_outside() {
+        let mut rng = Stream::new(0, "test/deformable");
+        let [batch, time, queries, heads, points, width] = [2, 7, 3, 2, 4, 5];
+        let attention = DeformableAttention::new(&mut Params::new(0, Device::Cpu), "a", heads * width, heads, points);
+        let value = random(&[batch, time, heads * width], &mut rng);
+        let weights = random(&[batch, queries, heads, points], &mut rng);
+        let at = random(&[batch, queries, heads, points], &mut rng) * 4.0 + 3.0;
+        let got = attention.read(&value, &at, &weights).view([batch, queries, heads, width]);
+        for (b, q, h, c) in
+            (0..batch).flat_map(|b| (0..queries).flat_map(move |q| (0..heads).flat_map(move |h| (0..width).map(move |c| (b, q, h, c)))))
+        {
+            let cell = |t: i64| if (0..time).contains(&t) { value.double_value(&[b, t, h * width + c]) } else { 0.0 };
+            let point = |p: i64| {
+                let (at, low) = (at.double_value(&[b, q, h, p]), at.double_value(&[b, q, h, p]).floor());
+                let share = at - low;
+                weights.double_value(&[b, q, h, p]) * ((1.0 - share) * cell(low as i64) + share * cell(low as i64 + 1))
+            };
+            let wanted: f64 = (0..points).map(point).sum();
+            assert!((got.double_value(&[b, q, h, c]) - wanted).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn padding_is_not_read() {
+        let mut rng = Stream::new(1, "test/deformable");
+        let attention = DeformableAttention::new(&mut Params::new(0, Device::Cpu), "a", 8, 2, 4);
+        let (query, cells) = (random(&[1, 3, 8], &mut rng), random(&[1, 6, 8], &mut rng));
+        let reference = Tensor::from_slice(&[0.1f32, 0.5, 0.9]).view([1, 3, 1]);
+        let padding = Tensor::from_slice(&[false, false, false, false, true, true]).view([1, 6]);
+        let other = Tensor::cat(&[cells.narrow(1, 0, 4), random(&[1, 2, 8], &mut rng)], 1);
+        let read = |cells: &Tensor, padding| attention.forward(&query, cells, &reference, padding);
+        let apart = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+        assert_eq!(apart(&read(&cells, Some(&padding)), &read(&other, Some(&padding))), 0.0);
+        assert!(apart(&read(&cells, None), &read(&other, None)) > 0.0);
+    }
+}

@@ -251,8 +251,11 @@ pub fn surest(logits: &Tensor, segments: &Tensor, actionness: &Tensor, most: usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Stream;
     use crate::config::settings::Preset;
+    use crate::data::windows::CellInstance;
     use crate::nn::macs;
+    use crate::nn::optim::Gradients;
 
     #[test]
     fn the_published_network_has_its_parameters_and_cost() {
@@ -269,5 +272,64 @@ mod tests {
         let classes = (layers - 1) * queries * dim * 20;
         let published = (macs + segments + classes) as f64 / 0.67e9;
         assert!((published - 1.0).abs() < 0.02, "{published}");
+    }
+
+    fn small(classes: Option<i64>) -> (Params, TadTr) {
+        let published = TadTrConfig::preset(Preset::Thumos14).unwrap();
+        let config = TadTrConfig { dim: 32, heads: 2, encoder_layers: 1, decoder_layers: 2, feed_forward: 16, queries: 3, ..published };
+        let mut params = Params::new(0, Device::Cpu);
+        let network = TadTr::new(&mut params, &config, 5, classes);
+        (params, network)
+    }
+
+    fn input(inputs: i64, time: i64) -> Tensor {
+        tch::manual_seed(3);
+        Tensor::randn([inputs, 5, time], (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn every_parameter_learns_also_with_more_instances_than_queries_and_inputs_without_any() {
+        let (params, network) = small(Some(4));
+        let instance = |k: usize| CellInstance { start: 2.0 * k as f64, end: 2.0 * k as f64 + 3.0, label: k % 4 };
+        let truth = vec![(0..5).map(instance).collect(), Vec::new(), vec![instance(6)]];
+        let mut batch = Batch { x: input(3, 16), valid: vec![16; 3], truth, rng: Stream::new(0, "test") };
+        let mut gradients = Gradients::none(&params);
+        let terms = network.backward(&params, &mut batch, &mut gradients);
+        assert!(terms.iter().all(|(name, v)| v.is_finite() && (*v > 0.0 || name == "cost")), "{terms:?}");
+        // The last layers of the segment heads start at zero, which is all that holds anything back.
+        for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
+            assert!(gradient.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn dropout_is_training_only() {
+        let (_, network) = small(Some(4));
+        let x = input(1, 16);
+        let detect = || tch::no_grad(|| network.detect(&x, &[16]));
+        assert_eq!(detect(), detect());
+        let truth = Truth::new(&[vec![CellInstance { start: 2.0, end: 5.0, label: 1 }]], 16, Device::Cpu);
+        let cost = |dropout| {
+            let pass = network.pass(&x, None, &truth, dropout, Actionness::Video);
+            pass.set.class.sum(Kind::Float).double_value(&[])
+        };
+        assert_eq!(cost(0.0), cost(0.0));
+        assert_ne!(cost(0.5), cost(0.5));
+    }
+
+    #[test]
+    fn windows_are_fused_where_they_overlap_and_video_classes_follow_soft_nms() {
+        let detection = |start: f64, end: f64, score: f64| Detection { segment: Segment { start, end }, label: 0, score };
+        let windows = || {
+            let first = vec![detection(2.0, 4.0, 0.9), detection(13.0, 16.0, 0.5)];
+            let second = vec![detection(0.9, 4.0, 0.8), detection(10.0, 12.0, 0.7)];
+            vec![Window { start: 0, cells: 16, found: first }, Window { start: 12, cells: 16, found: second }]
+        };
+        let scores = |found: Vec<Detection>| found.iter().map(|d| (d.label, (d.score * 1e3).round() as i64)).collect::<Vec<_>>();
+        // 13..16 of the first window gives way to the surer 12.9..16 of the second.
+        assert_eq!(scores(small(Some(4)).1.merge(windows(), None)), [(0, 900), (0, 800), (0, 700)]);
+        let classes = VideoClasses { scores: &[0.1, 0.5], top: 1 };
+        let found = small(None).1.merge(windows(), Some(classes));
+        assert_eq!(scores(found)[..3], [(1, 450), (1, 400), (1, 350)]);
     }
 }
