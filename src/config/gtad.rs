@@ -13,12 +13,22 @@ settings! {
         roi_bins: i64,
         /// Bins of the aligned neighbour features.
         context_bins: i64,
+        /// Channels of the map's first layer (512 in the release).
+        map_wide: i64,
+        /// Channels of its other layers (128).
+        map_channels: i64,
         /// Kernel of the two map convolutions: 3 on THUMOS14, 1 on ActivityNet.
         map_kernel: i64,
         /// Weights of the regression and the classification of the tIoU.
         map_weights: (f64, f64),
+        /// tIoU above which an anchor counts as positive for the classification (0.9).
+        positive_tiou: f64,
+        /// Positive anchors that the classification's balance counts beside the real ones: 10 on THUMOS14.
+        map_prior: f64,
         /// Weight of the class head's loss beside the published ones (ours).
         class_weight: f64,
+        /// Keep a proposal only if both ends lie on boundary peaks (ActivityNet).
+        boundary_filter: bool,
         /// Gaussian soft-NMS.
         nms_sigma: f64,
         /// Detections kept per video.
@@ -30,7 +40,7 @@ impl GtadConfig {
     /// Version of the native model's code.
     pub const RECIPE: u32 = 1;
 
-    /// A named configuration.
+    /// A named configuration. Sources: the authors' release, commit 6deb5b1, for THUMOS14; its branch `anet` for ActivityNet.
     ///
     /// # Errors
     /// Nothing was published for that data set.
@@ -66,9 +76,14 @@ impl GtadConfig {
             hidden: 256,
             roi_bins: 16,
             context_bins: 16,
+            map_wide: 512,
+            map_channels: 128,
             map_kernel: 3,
             map_weights: (1.0, 10.0),
+            positive_tiou: 0.9,
+            map_prior: 10.0,
             class_weight: 1.0,
+            boundary_filter: false,
             nms_sigma: 0.46,
             nms_keep: 200,
         };
@@ -81,6 +96,8 @@ impl GtadConfig {
                 context_bins: 4,
                 map_kernel: 1,
                 map_weights: (10.0, 1.0),
+                map_prior: 0.0,
+                boundary_filter: true,
                 nms_sigma: 0.8,
                 nms_keep: 100,
                 ..thumos14
@@ -101,6 +118,8 @@ impl GtadConfig {
         ask(self.common.temporal != Temporal::Whole, "`temporal` must be \"windows\" or \"rescale\": G-TAD's anchors need a fixed length")?;
         ask(self.hidden > 0 && self.hidden % 64 == 0, "`hidden` must be a positive multiple of 64 (32 groups on half of it)")?;
         ask(self.roi_bins >= 1 && self.context_bins >= 1, "`roi_bins` and `context_bins` must be at least 1")?;
+        ask(self.map_wide > 0 && self.map_channels > 0, "`map_wide` and `map_channels` must be positive")?;
+        ask((0.0..1.0).contains(&self.positive_tiou) && self.map_prior >= 0.0, "`positive_tiou` must be in [0, 1), `map_prior` not negative")?;
         ask(self.map_kernel >= 1 && self.map_kernel % 2 == 1, "`map_kernel` must be odd")?;
         ask(self.map_weights.0 >= 0.0 && self.map_weights.1 >= 0.0 && self.class_weight >= 0.0, "weights must not be negative")?;
         ask(self.nms_sigma > 0.0 && self.nms_keep >= 1, "`nms_sigma` and `nms_keep` must be positive")

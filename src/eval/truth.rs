@@ -31,6 +31,11 @@ impl GroundTruth {
         &self.classes
     }
 
+    /// The class that the annotation file numbers so.
+    pub fn class_numbered(&self, number: i64) -> Option<&str> {
+        self.numbers.get(&number).map(|&label| self.classes[label].as_str())
+    }
+
     /// Number of evaluated videos.
     pub fn video_count(&self) -> usize {
         self.videos.len()

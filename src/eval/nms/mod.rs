@@ -19,7 +19,7 @@ use super::Detection;
 pub use fusion::{Fusion, hard_nms};
 pub use soft::soft_nms;
 pub use suppression::{Method, Suppression};
-pub use voting::{Vote, Voting};
+pub use voting::{Vote, Voting, refine};
 
 /// Applies a suppression to each class on its own; the result is in descending order of score.
 pub fn per_class(candidates: &[Detection], suppress: impl Fn(&[Detection]) -> Vec<Detection>) -> Vec<Detection> {

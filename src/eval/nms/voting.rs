@@ -24,7 +24,7 @@ pub enum Vote {
 /// Moves the segments of `kept` to the weighted mean of `candidates`, in single precision.
 ///
 /// A segment that nobody votes for stays as it is.
-pub(super) fn refine(kept: &mut [Detection], candidates: &[Detection], voting: Voting) {
+pub fn refine(kept: &mut [Detection], candidates: &[Detection], voting: Voting) {
     for detection in kept {
         let (mut weights, mut start, mut end) = (0.0_f32, 0.0_f32, 0.0_f32);
         for candidate in candidates {

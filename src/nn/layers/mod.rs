@@ -2,10 +2,14 @@
 
 pub mod attention;
 pub mod basic;
+pub mod boundaries;
 pub mod deformable;
 pub mod graft;
+pub mod graph;
 pub mod heads;
 pub mod losses;
+pub mod map_align;
+pub mod map_losses;
 pub mod masked;
 pub mod matching;
 pub mod points;

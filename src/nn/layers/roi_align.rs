@@ -22,13 +22,15 @@ pub struct RoiAlign {
     weights: Vec<f32>,
 }
 
+/// Where one bin reads from.
 #[derive(Clone, Copy)]
-struct Run {
+pub(super) struct Run {
     /// First cell read.
-    cell: u32,
+    pub cell: u32,
     /// Weights `at..at + len` of the weight list.
-    at: u32,
-    len: u32,
+    pub at: u32,
+    /// How many.
+    pub len: u32,
 }
 
 /// Numeric type of the aligned features.
@@ -200,6 +202,13 @@ impl RoiAlign {
     }
 }
 
+/// The runs of one box that is not aligned, bin by bin, and their weights.
+pub(super) fn plan_box(time: usize, bins: usize, (start, end): (f32, f32)) -> (Vec<Run>, Vec<f32>) {
+    let mut plan = Planner { time, bins, runs: Vec::with_capacity(bins), weights: Vec::new() };
+    plan.add_box(start, end, false);
+    (plan.runs, plan.weights)
+}
+
 struct Planner {
     time: usize,
     bins: usize,
@@ -280,7 +289,8 @@ fn to_bfloat16(value: f32) -> u16 {
     (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
-fn floats(tensor: &Tensor) -> &[f32] {
+/// The values of a float tensor.
+pub(super) fn floats(tensor: &Tensor) -> &[f32] {
     assert!(tensor.kind() == Kind::Float && tensor.is_contiguous() && tensor.device() == Device::Cpu);
     // SAFETY: a contiguous float tensor on the CPU is that many floats, alive as long as the borrow.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
@@ -292,8 +302,9 @@ fn halves(tensor: &Tensor) -> &[u16] {
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
+/// The values of a float tensor that the caller has just made and holds the only handle of.
 #[expect(clippy::mut_from_ref, reason = "the tensor was just made by the caller, who holds its only handle")]
-fn floats_mut(tensor: &Tensor) -> &mut [f32] {
+pub(super) fn floats_mut(tensor: &Tensor) -> &mut [f32] {
     assert!(tensor.kind() == Kind::Float && tensor.is_contiguous() && tensor.device() == Device::Cpu);
     // SAFETY: as for floats; the caller holds the only handle.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }

@@ -20,7 +20,7 @@ pub fn conventions(arch: &Arch) -> Option<Conventions> {
         Arch::Actionformer(_) => Some(actionformer::CONVENTIONS),
         Arch::Temporalmaxer(_) => Some(temporalmaxer::CONVENTIONS),
         Arch::Tridet(_) => Some(tridet::CONVENTIONS),
-        Arch::Gtad(_) => Some(gtad::CONVENTIONS),
+        Arch::Gtad(_) => Some(gtad::network::CONVENTIONS),
         Arch::Prior(_) => None,
     }
 }
@@ -33,7 +33,7 @@ pub fn build(arch: &Arch, params: &mut Params, channels: i64, classes: Option<i6
         Arch::Actionformer(c) => Box::new(actionformer::ActionFormer::new(params, c, channels, classes)),
         Arch::Temporalmaxer(c) => Box::new(temporalmaxer::TemporalMaxer::new(params, c, channels, classes)),
         Arch::Tridet(c) => Box::new(tridet::TriDet::new(params, c, channels, classes)),
-        Arch::Gtad(c) => Box::new(gtad::Gtad::new(params, c, channels, classes)),
+        Arch::Gtad(c) => Box::new(gtad::network::GtadNetwork::new(params, c, channels, classes)),
         Arch::Prior(_) => return None,
     })
 }

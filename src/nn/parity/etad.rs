@@ -11,8 +11,10 @@ use crate::config::settings::{Common, Optimiser, Preset};
 use crate::data::windows::rescale;
 use crate::data::{Features, Segment};
 use crate::eval::{Detection, nms};
+use crate::nn::layers::boundaries::{boundary_curve, boundary_mask};
+use crate::nn::layers::map_losses::balanced_cross_entropy;
 use crate::nn::layers::roi_align::{Precision, RoiAlign};
-use crate::nn::models::etad::labels::{boundary_curve, match_instances};
+use crate::nn::models::etad::labels::match_instances;
 use crate::nn::models::etad::losses::{self, Draws};
 use crate::nn::models::etad::proposals::{Anchor, Lattice};
 use crate::nn::models::etad::{Batch, Etad, decode, overlap};
@@ -224,7 +226,7 @@ fn loss_functions(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     };
     for case in ["bal_typical", "bal_allneg", "bal_allpos"] {
         let p = f.get(&format!("{case}.pred"))?.set_requires_grad(true);
-        let loss = losses::balanced_cross_entropy(&f.get(&format!("{case}.gt"))?, &p);
+        let loss = balanced_cross_entropy(&f.get(&format!("{case}.gt"))?, &p);
         compare(f, format!("{case}.loss"), &p, Some(loss), format!("{case}.grad"))?;
     }
     for case in ["typical", "no_pos", "pos_majority", "no_mid"] {
@@ -253,7 +255,7 @@ fn loss_functions(f: &mut Fixture, _: &Path) -> Result<(), Error> {
 fn post_processing(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     for key in f.keys("boundary.") {
         let Some(case) = key.strip_suffix(".in") else { continue };
-        let mask: Vec<f32> = decode::boundary_mask(&f.floats(&key)?).into_iter().map(f32::from).collect();
+        let mask: Vec<f32> = boundary_mask(&f.floats(&key)?).into_iter().map(f32::from).collect();
         f.compare(&format!("{case}.mask"), &Tensor::from_slice(&mask), 0.0)?;
     }
     for key in f.keys("nms.") {

@@ -26,6 +26,9 @@ pub enum Error {
     /// An arrays file is unreadable.
     #[error(transparent)]
     Arrays(#[from] params::Error),
+    /// The recorded detections or their ground truth are unreadable.
+    #[error(transparent)]
+    Evaluation(#[from] crate::eval::Error),
     /// An array is missing.
     #[error("{} has no array {key:?}; the fixture folder is incomplete or of another version", path.display())]
     Missing {

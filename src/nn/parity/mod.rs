@@ -104,7 +104,8 @@ fn one(folder: &Path) -> Result<Option<Checked>, Error> {
     } else if has("windows.json") {
         ("tadtr".into(), tadtr_windows::check(folder)?, vec![])
     } else if has("nms_manifest.json") || has("eval_expected.json") {
-        ("common".into(), common::check(folder)?, vec![])
+        let (checks, not_covered) = common::check(folder)?;
+        ("common".into(), checks, not_covered)
     } else {
         return Ok(None);
     }))

@@ -3,6 +3,7 @@
 use crate::data::Segment;
 use crate::eval::Detection;
 use crate::eval::nms;
+use crate::nn::layers::boundaries::boundary_mask;
 
 /// Scored proposals of one input, all of one length N; segments in 0..1 of the input.
 pub struct Scored {
@@ -20,13 +21,6 @@ pub struct Scored {
 const PER_CLASS: usize = 200;
 /// Scores below this never enter suppression.
 const FLOOR: f32 = 1e-4;
-
-/// Cells that may hold a boundary: above half of the curve's maximum or a strict local maximum (outside counts as 0).
-pub fn boundary_mask(p: &[f32]) -> Vec<bool> {
-    let half = 0.5 * p.iter().copied().fold(0.0, f32::max);
-    let at = |j: isize| usize::try_from(j).ok().and_then(|j| p.get(j)).copied().unwrap_or(0.0);
-    (0..p.len()).map(|j| p[j] > half || (p[j] > at(j as isize - 1) && p[j] > at(j as isize + 1))).collect()
-}
 
 impl Scored {
     /// Keeps the proposals that start on a start mask cell and end on an end mask cell. The first cell may always start

@@ -1,17 +1,6 @@
-//! Training targets (authors' `dataset.py`): boundary curves per cell and the matched instance of every proposal.
+//! Training targets (authors' `dataset.py`): the matched instance of every proposal.
 
 use super::proposals::Anchor;
-
-/// Startness or endness per cell: the share of the cell inside a region 3 cells wide around a boundary, the largest over
-/// the boundaries. `boundaries` in 0..1 of the input.
-pub fn boundary_curve(boundaries: impl Iterator<Item = f64> + Clone, time: usize) -> Vec<f32> {
-    let cell = 1.0 / time as f64;
-    let share = |j: usize, g: f64| {
-        let (low, high) = (j as f64 * cell, (j + 1) as f64 * cell);
-        (high.min(g + 1.5 * cell) - low.max(g - 1.5 * cell)).max(0.0) / (cell + 1e-6)
-    };
-    (0..time).map(|j| boundaries.clone().map(|g| share(j, g)).fold(0.0, f64::max) as f32).collect()
-}
 
 /// Index of the instance with the largest tIoU with each proposal, the first on ties, as `argmax` has it. The tIoU itself
 /// is recomputed for every stage. An input without instances yields `None`.

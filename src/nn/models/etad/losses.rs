@@ -1,10 +1,9 @@
-//! ETAD's losses with their published quirks (authors' `loss_function.py`).
-//!
-//! The quirk worth knowing: negatives are kept where `draw * is_negative > 1 - positives / negatives`. With more positives
-//! than negatives the threshold is below zero and *every* element passes, positives included. It is reproduced because it
-//! is common for the IoU regression, where it changes the weights.
+//! ETAD's losses with their published quirks (authors' `loss_function.py`); the quirk of the selection is that of
+//! [`map_losses`](crate::nn::layers::map_losses).
 
 use tch::{Kind, Reduction, Tensor};
+
+use crate::nn::layers::map_losses::{count, drawn, log_of, log_of_rest, mask};
 
 /// Uniform draws of one stage, each `[N]`, used where a loss samples.
 pub struct Draws {
@@ -35,43 +34,6 @@ pub struct StageTargets {
 /// Names of the terms of a stage, in the order of [`stage`]'s result.
 pub const STAGE_TERMS: [&str; 8] = ["iou_cls", "cls_start", "cls_end", "iou_reg", "reg_start", "reg_end", "reg_center", "reg_width"];
 const STAGE_WEIGHTS: [f64; 8] = [1.0, 0.5, 0.5, 5.0, 10.0, 10.0, 10.0, 10.0];
-
-fn mask(condition: &Tensor) -> Tensor {
-    condition.to_kind(Kind::Float)
-}
-
-fn count(mask: &Tensor) -> f64 {
-    mask.sum(Kind::Double).double_value(&[])
-}
-
-fn log_of(p: &Tensor) -> Tensor {
-    (p + 1e-6).log()
-}
-
-fn log_of_rest(p: &Tensor) -> Tensor {
-    let rest: Tensor = 1.0 - p;
-    (rest + 1e-6).log()
-}
-
-/// Cross-entropy with both classes weighted to equal shares over the whole batch. `truth`, `p`: any equal shapes.
-pub fn balanced_cross_entropy(truth: &Tensor, p: &Tensor) -> Tensor {
-    let (truth, p) = (truth.reshape([-1]), p.reshape([-1]));
-    let positive = mask(&truth.gt(0.5));
-    let negative = 1.0 - &positive;
-    let (n, np, nn) = (p.numel() as f64, count(&positive), count(&negative));
-    if np == 0.0 {
-        return -(negative * log_of_rest(&p)).sum(Kind::Float) / nn;
-    }
-    if nn == 0.0 {
-        return -(positive * log_of(&p)).sum(Kind::Float) / np;
-    }
-    -(positive * log_of(&p) * (0.5 * n / np) + negative * log_of_rest(&p) * (0.5 * n / nn)).mean(Kind::Float)
-}
-
-/// The published selection: see the module's note on its quirk. `ratio` may be infinite.
-fn drawn(draw: &Tensor, among: &Tensor, ratio: f64) -> Tensor {
-    mask(&(draw * among).gt(1.0 - ratio))
-}
 
 /// Cross-entropy over the positives and about as many drawn negatives.
 pub fn sampled_cross_entropy(p: &Tensor, truth: &Tensor, threshold: f64, draw: &Tensor) -> Tensor {

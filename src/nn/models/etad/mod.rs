@@ -29,6 +29,7 @@ use self::proposals::Anchor;
 use crate::config::EtadConfig;
 use crate::nn::layers::basic::{Conv, ConvNormRelu, ConvShape, Lstm, Mlp};
 use crate::nn::layers::graft::Graft;
+use crate::nn::layers::map_losses::balanced_cross_entropy;
 use crate::nn::layers::roi_align::{Precision, RoiAlign};
 use crate::nn::optim::{Gradients, value};
 use crate::nn::params::Params;
@@ -235,8 +236,8 @@ impl Etad {
         let precision = if self.config.autocast { Precision::Bfloat16 } else { Precision::Float };
         let x = self.aggregation.forward(&batch.x);
         let boundaries = self.boundaries(&x);
-        let start = losses::balanced_cross_entropy(&batch.start, &boundaries.select(1, 0));
-        let end = losses::balanced_cross_entropy(&batch.end, &boundaries.select(1, 1));
+        let start = balanced_cross_entropy(&batch.start, &boundaries.select(1, 0));
+        let end = balanced_cross_entropy(&batch.end, &boundaries.select(1, 1));
         let mut terms: Terms = vec![("tem_start".into(), value(&start)), ("tem_end".into(), value(&end))];
         let mut cost = terms[0].1 + terms[1].1;
         let mut trunk = start + end;

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::decode::Scored;
-use super::labels::{boundary_curve, match_instances};
+use super::labels::match_instances;
 use super::losses::Draws;
 use super::proposals::{Anchor, Lattice};
 use super::{Batch, Etad, Inferred};
@@ -12,6 +12,7 @@ use crate::config::EtadConfig;
 use crate::config::etad::{Inference, ProposalSampling};
 use crate::data::Segment;
 use crate::eval::{Detection, nms};
+use crate::nn::layers::boundaries::boundary_curve;
 use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, with_video_classes};
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;

@@ -1,0 +1,73 @@
+//! Losses on tIoU predictions and boundary curves that BMN introduced and ETAD and G-TAD share, with their published quirks.
+//!
+//! The quirk worth knowing: of a set, elements are kept where `draw * is_member > 1 - wanted / members`. With more wanted
+//! than there are members the threshold is below zero and *every* element passes, members or not. It is reproduced because
+//! it is common for the tIoU regression, where it changes the weights.
+
+use tch::{Kind, Tensor};
+
+/// 1 where the condition holds.
+pub fn mask(condition: &Tensor) -> Tensor {
+    condition.to_kind(Kind::Float)
+}
+
+/// Number of ones.
+pub fn count(mask: &Tensor) -> f64 {
+    mask.sum(Kind::Double).double_value(&[])
+}
+
+/// ln(p + 1e-6).
+pub fn log_of(p: &Tensor) -> Tensor {
+    (p + 1e-6).log()
+}
+
+/// ln(1 - p + 1e-6).
+pub fn log_of_rest(p: &Tensor) -> Tensor {
+    let rest: Tensor = 1.0 - p;
+    (rest + 1e-6).log()
+}
+
+/// The published selection: see the module's note on its quirk. `ratio` (wanted / members) may be infinite.
+pub fn drawn(draw: &Tensor, members: &Tensor, ratio: f64) -> Tensor {
+    mask(&(draw * members).gt(1.0 - ratio))
+}
+
+/// Cross-entropy with both classes weighted to equal shares over the whole batch. `truth`, `p`: any equal shapes.
+pub fn balanced_cross_entropy(truth: &Tensor, p: &Tensor) -> Tensor {
+    let (truth, p) = (truth.reshape([-1]), p.reshape([-1]));
+    let positive = mask(&truth.gt(0.5));
+    let negative = 1.0 - &positive;
+    let (n, np, nn) = (p.numel() as f64, count(&positive), count(&negative));
+    if np == 0.0 {
+        return -(negative * log_of_rest(&p)).sum(Kind::Float) / nn;
+    }
+    if nn == 0.0 {
+        return -(positive * log_of(&p)).sum(Kind::Float) / np;
+    }
+    -(positive * log_of(&p) * (0.5 * n / np) + negative * log_of_rest(&p) * (0.5 * n / nn)).mean(Kind::Float)
+}
+
+/// Squared error of predicted tIoU over a map: anchors of high (> 0.7), middle (> 0.3) and low (> 0) tIoU in about equal
+/// numbers, the two lower bands by `draws`. All of equal shape; `valid` may lack the batch axis. 0 when no anchor is high.
+pub fn map_regression(p: &Tensor, truth: &Tensor, valid: &Tensor, draws: [&Tensor; 2]) -> Tensor {
+    let band = |low: f64, high: f64| mask(&truth.gt(low).logical_and(&truth.le(high)));
+    let high = mask(&truth.gt(0.7));
+    let bands = [band(0.3, 0.7), band(0.0, 0.3) * valid];
+    let nh = count(&high);
+    let kept = |i: usize| drawn(draws[i], &bands[i], f64::from((nh / count(&bands[i])) as f32));
+    let weight = high + kept(0) + kept(1);
+    let error = (p * &weight - truth * &weight).square();
+    error.sum(Kind::Float) * 0.5 / weight.sum(Kind::Float).clamp_min(1.0)
+}
+
+/// Cross-entropy of the predicted tIoU exceeding `threshold` over a map's valid anchors, both classes in equal shares.
+/// `prior` is added to the number of positive anchors and once more to that of all (10 in G-TAD's THUMOS14 branch).
+pub fn map_classification(p: &Tensor, truth: &Tensor, valid: &Tensor, threshold: f64, prior: f64) -> Tensor {
+    let positive = mask(&truth.gt(threshold));
+    let negative = mask(&truth.le(threshold)) * valid;
+    let np = prior + count(&positive);
+    let n = prior + np + count(&negative);
+    // Without positive anchors their weight does not matter; without negative ones theirs does not.
+    let (of_positive, of_negative) = (0.5 * n / np.max(1.0), 0.5 * n / (n - np).max(1.0));
+    -(positive * log_of(p) * of_positive + negative * log_of_rest(p) * of_negative).sum(Kind::Float) / n
+}

@@ -1,0 +1,236 @@
+//! G-TAD: sub-graph localization. Graph convolutions over cells, then a map of all anchors (duration, start) scored by their
+//! aligned sub-graph features.
+//!
+//! Source: Xu et al., "G-TAD: Sub-Graph Localization for Temporal Action Detection" (CVPR 2020); the authors' release, commit
+//! 6deb5b1 (THUMOS14; its branch `anet` for ActivityNet). Parameter paths are the state-dict keys of its `GTAD`.
+//!
+//! # Deviations
+//! - Sizes are configurable; the published ones are the default of two presets.
+//! - The first layer of the map is multiplied before the anchors are aligned, not after: see [`map_align`]. The same values
+//!   for a ninth of the multiplications and a sixteenth of the memory. The three blocks that read the first block's output
+//!   share its neighbours, which the release computes three times.
+//! - Labels: the release is class-agnostic and multiplies external video scores. With `labels = "proposal-head"` a linear
+//!   class head on the map's features (`class_head`) is trained jointly.
+//! - An instance is a target when `keep_share` of it lies inside of the window; the release wants one such instance per
+//!   window and then keeps every instance that reaches into it.
+//! - Cell i is the time from i to i + 1 in training and at inference; the release's THUMOS14 branch trains with snippets that
+//!   begin half a cell earlier than those it detects with.
+//! - The release's THUMOS14 branch sets the score of proposals of 10 seconds or more to 0. `max_duration` bounds them here.
+//! - Anchors that begin in the padding of a short input, or end beyond it, are no proposals.
+//! - A batch without an anchor above tIoU 0.7 has regression loss 0, where the release divides 0 by 0; likewise the balanced
+//!   cross-entropies without positive or negative elements.
+//! - Standardised inputs, input noise and jittered windows are ours, for the laptop preset.
+//!
+//! [`map_align`]: crate::nn::layers::map_align
+
+pub mod network;
+pub mod targets;
+
+use tch::{Kind, Tensor};
+
+use self::targets::Targets;
+use crate::config::GtadConfig;
+use crate::nn::layers::graft::Graft;
+use crate::nn::layers::graph::{GcNext, TimeConv, nearest, pick, weight_and_bias};
+use crate::nn::layers::map_align::MapAlign;
+use crate::nn::layers::map_losses::{balanced_cross_entropy, map_classification, map_regression};
+use crate::nn::macs;
+use crate::nn::network::Terms;
+use crate::nn::optim::{Gradients, value};
+use crate::nn::params::Params;
+
+/// Neighbours of a cell, itself among them.
+const NEIGHBOURS: i64 = 3;
+
+/// The network.
+pub struct Gtad {
+    config: GtadConfig,
+    enter: TimeConv,
+    base: GcNext,
+    graph: GcNext,
+    start: (GcNext, TimeConv),
+    end: (GcNext, TimeConv),
+    align: MapAlign,
+    localization: Localization,
+    class_head: Option<(Tensor, Tensor)>,
+}
+
+/// Weights and biases of the map's layers.
+struct Localization {
+    aligned: (Tensor, Tensor),
+    reduce: (Tensor, Tensor),
+    convs: [(Tensor, Tensor); 2],
+    score: (Tensor, Tensor),
+}
+
+/// What the cells of an input give.
+struct Cells {
+    /// `[B, T, bins * O]`: the graph features multiplied by the map's first layer.
+    products: Tensor,
+    /// Startness `[B, T]`.
+    start: Tensor,
+    /// Endness `[B, T]`.
+    end: Tensor,
+}
+
+/// What the anchors of a map give.
+struct Map {
+    /// `[B, D, T, C]`.
+    features: Tensor,
+    /// `[B, D, T, 2]`: regression and classification of the tIoU, in 0..1.
+    iou: Tensor,
+}
+
+/// What inference yields.
+pub struct Inferred {
+    /// Startness `[B, T]`.
+    pub start: Tensor,
+    /// Endness `[B, T]`.
+    pub end: Tensor,
+    /// `[B, D, T, 2]`: regression and classification of the tIoU, in 0..1.
+    pub iou: Tensor,
+    /// Class probabilities without background, `[B, D, T, classes]`, where there is a class head.
+    pub classes: Option<Tensor>,
+}
+
+impl Gtad {
+    /// Builds the network for inputs of `channels` values (a multiple of 4), with a class head where `classes` is given.
+    pub fn new(params: &mut Params, config: &GtadConfig, channels: i64, classes: Option<i64>) -> Self {
+        let (hidden, wide, inner) = (config.hidden, config.map_wide, config.map_channels);
+        let boundary = |params: &mut Params, path: &str| {
+            (GcNext::new(params, &format!("{path}.0"), hidden), TimeConv::new(params, &format!("{path}.1"), &[1, hidden, 1], 1))
+        };
+        let enter = TimeConv::new(params, "backbone1.0", &[hidden, channels / 4, 3], 4);
+        let base = GcNext::new(params, "backbone1.2", hidden);
+        let (start, end) = (boundary(params, "regu_s"), boundary(params, "regu_e"));
+        let graph = GcNext::new(params, "backbone2.0", hidden);
+        let bins = config.roi_bins + config.context_bins;
+        let k = config.map_kernel;
+        let mut layer = |j: i64, size: &[i64]| weight_and_bias(params, &format!("localization.{j}"), size);
+        let localization = Localization {
+            aligned: layer(0, &[wide, hidden * bins, 1, 1]),
+            reduce: layer(2, &[inner, wide, 1, 1]),
+            convs: [layer(4, &[inner, inner, k, k]), layer(6, &[inner, inner, k, k])],
+            score: layer(8, &[2, inner, 1, 1]),
+        };
+        let groups = [config.roi_bins as usize, config.context_bins as usize];
+        let groups = if config.roi_bins == config.context_bins { &groups[..1] } else { &groups };
+        Self {
+            align: MapAlign::new(config.common.window, config.max_duration, groups),
+            class_head: classes.map(|n| weight_and_bias(params, "class_head", &[n + 1, inner])),
+            config: config.clone(),
+            enter,
+            base,
+            graph,
+            start,
+            end,
+            localization,
+        }
+    }
+
+    /// `[B, C, T]` → what the cells give.
+    fn cells(&self, x: &Tensor) -> Cells {
+        let x = self.enter.forward(x).relu_();
+        let x = self.base.forward(&x, &nearest(&x, NEIGHBOURS));
+        let neighbours = nearest(&x, NEIGHBOURS);
+        let boundary = |(block, conv): &(GcNext, TimeConv)| conv.forward(&block.forward(&x, &neighbours)).squeeze_dim(1).sigmoid();
+        let features = self.graph.forward(&x, &neighbours);
+        // The context of a cell: the mean of those nearest to it.
+        let context = pick(&features, &nearest(&features, NEIGHBOURS));
+        let context = context.unflatten(2, [-1, NEIGHBOURS]).mean_dim(3, false, Kind::Float);
+        Cells { products: self.multiply(&features, &context), start: boundary(&self.start), end: boundary(&self.end) }
+    }
+
+    /// Features and context `[B, C, T]` times the weights of every bin: `[B, T, bins * O]`. Where both have as many bins, a
+    /// bin of the one and that of the other cover the same time and are summed.
+    fn multiply(&self, features: &Tensor, context: &Tensor) -> Tensor {
+        let (inner, outer) = (self.config.roi_bins, self.config.context_bins);
+        let (weight, channels) = (&self.localization.aligned.0, features.size()[1]);
+        macs::add(&[features.numel() as i64, inner + outer, weight.size()[0]]);
+        // Channel-major: c * bins + bin.
+        let weight = weight.view([-1, channels, inner + outer]).permute([2, 0, 1]);
+        let (of_features, of_context) = (weight.narrow(0, 0, inner), weight.narrow(0, inner, outer));
+        let product = |x: &Tensor, weight: Tensor| x.transpose(1, 2).linear(&weight.flatten(0, 1), None::<&Tensor>);
+        if inner == outer {
+            product(&Tensor::cat(&[features, context], 1), Tensor::cat(&[of_features, of_context], 2))
+        } else {
+            Tensor::cat(&[product(features, of_features), product(context, of_context)], 2)
+        }
+    }
+
+    /// From the first layer's output `[B, D, T, O]`.
+    fn map(&self, aligned: &Tensor) -> Map {
+        let parts = &self.localization;
+        // Channels last throughout, which the convolutions are told by the strides.
+        let mut x = pointwise(aligned, &parts.reduce).relu_().permute([0, 3, 1, 2]);
+        for (weight, bias) in &parts.convs {
+            macs::add(&[x.numel() as i64 / x.size()[1], weight.numel() as i64]);
+            let padding = weight.size()[2] / 2;
+            x = x.conv2d(weight, Some(bias), 1, padding, 1, 1).relu_();
+        }
+        let features = x.permute([0, 2, 3, 1]).contiguous();
+        Map { iou: pointwise(&features, &parts.score).sigmoid(), features }
+    }
+
+    /// Computes the losses of a batch and adds their gradients. `x` `[B, C, T]`.
+    pub fn backward(&self, params: &Params, x: &Tensor, targets: &Targets, gradients: &mut Gradients) -> Terms {
+        let config = &self.config;
+        let cells = self.cells(x);
+        let bias = &self.localization.aligned.1;
+        let graft = Graft::open(&cells.products, |products| self.align.forward(products, bias));
+        let map = self.map(&graft.output);
+        let valid = &targets.valid;
+        let regression = map_regression(&map.iou.select(3, 0), &targets.iou, valid, [&targets.draws[0], &targets.draws[1]]);
+        let classification = map_classification(&map.iou.select(3, 1), &targets.iou, valid, config.positive_tiou, config.map_prior);
+        let mut cost = &regression * config.map_weights.0 + &classification * config.map_weights.1;
+        let mut terms: Terms = vec![("pem_reg".into(), value(&regression)), ("pem_cls".into(), value(&classification))];
+        terms.push(("subgraph".into(), value(&cost)));
+        if let (Some(head), Some((anchors, classes))) = (&self.class_head, &targets.classes) {
+            let rows = map.features.flatten(0, 2).index_select(0, anchors);
+            let loss = pointwise(&rows, head).cross_entropy_for_logits(classes);
+            terms.push(("class".into(), value(&loss)));
+            cost += loss * config.class_weight;
+        }
+        let node = balanced_cross_entropy(&targets.start, &cells.start) + balanced_cross_entropy(&targets.end, &cells.end);
+        terms.push(("node".into(), value(&node)));
+        terms.push(("cost".into(), value(&cost) + value(&node)));
+        let leaf = gradients.add(params, &cost, &[&graft.output]).pop().flatten().expect("the losses read the map");
+        drop((map, cost));
+        let (of_products, of_bias) = tch::no_grad(|| self.align.backward(&graft.output, &leaf));
+        drop(leaf);
+        gradients.add(params, &(node + graft.close(of_products) + (bias * of_bias).sum(Kind::Float)), &[]);
+        terms
+    }
+
+    /// Scores every anchor. `x` `[B, C, T]`; no gradients.
+    pub fn infer(&self, x: &Tensor) -> Inferred {
+        let _guard = tch::no_grad_guard();
+        let cells = self.cells(x);
+        let map = self.map(&self.align.forward(&cells.products, &self.localization.aligned.1));
+        let classes = self.class_head.as_ref().map(|head| {
+            let probabilities = pointwise(&map.features, head).softmax(-1, Kind::Float);
+            probabilities.narrow(3, 0, probabilities.size()[3] - 1)
+        });
+        Inferred { start: cells.start, end: cells.end, iou: map.iou, classes }
+    }
+}
+
+/// A 1×1 convolution of channels-last values: `[…, C]` → `[…, C']`.
+fn pointwise(x: &Tensor, (weight, bias): &(Tensor, Tensor)) -> Tensor {
+    macs::add(&[x.numel() as i64, weight.size()[0]]);
+    x.linear(&weight.view([weight.size()[0], -1]), Some(bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Preset;
+    use tch::Device;
+
+    #[test]
+    fn the_published_network_has_the_published_number_of_parameters() {
+        let mut params = Params::new(0, Device::Cpu);
+        let _ = Gtad::new(&mut params, &GtadConfig::preset(Preset::Thumos14).unwrap(), 2048, None);
+        assert_eq!(params.count(), 5_617_540);
+    }
+}

@@ -1,0 +1,150 @@
+//! G-TAD as the training loop and inference see it: targets of a batch, detections from scored maps.
+
+use tch::{Device, Kind, Tensor};
+
+use super::Gtad;
+use super::targets::Grid;
+use crate::config::GtadConfig;
+use crate::data::Segment;
+use crate::eval::{Detection, nms};
+use crate::nn::layers::boundaries::boundary_mask;
+use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, with_video_classes};
+use crate::nn::optim::Gradients;
+use crate::nn::params::Params;
+
+/// What is done around the network.
+pub const CONVENTIONS: Conventions = Conventions {
+    centres: false,
+    margin: false,
+    short_last: false,
+    linear_rescale: true,
+    channel_multiple: 4,
+    spare_plain: false,
+    slow: &[],
+    inference_batch: 4,
+};
+
+/// With a class head: candidates of a class in one input that go on to suppression, the surest first.
+const PER_CLASS: usize = 200;
+/// With a class head: scores below this never do.
+const FLOOR: f32 = 1e-4;
+
+/// G-TAD with its targets and its post-processing.
+pub struct GtadNetwork {
+    config: GtadConfig,
+    network: Gtad,
+    grid: Grid,
+    classes: Option<usize>,
+}
+
+/// The anchors of one input, `[D, T]`.
+struct Scored {
+    /// Product of the two tIoU predictions.
+    score: Vec<f32>,
+    /// Cells an anchor may start and end on, one flag per cell and one for the end of the last.
+    on_boundary: Option<(Vec<bool>, Vec<bool>)>,
+    /// Class probabilities `[D, T, classes]`, where there is a class head.
+    classes: Option<Vec<f32>>,
+}
+
+impl GtadNetwork {
+    /// See [`Gtad::new`].
+    pub fn new(params: &mut Params, config: &GtadConfig, channels: i64, classes: Option<i64>) -> Self {
+        Self {
+            network: Gtad::new(params, config, channels, classes),
+            grid: Grid { durations: config.max_duration, time: config.common.window },
+            config: config.clone(),
+            classes: classes.map(|n| n as usize),
+        }
+    }
+
+    /// Flat indices and segments of the anchors that are proposals in an input of `cells` cells. An anchor that ends with a
+    /// full input is none, as in the release.
+    fn proposals(&self, scored: &Scored, cells: usize) -> Vec<(usize, Segment)> {
+        let Grid { durations, time } = self.grid;
+        let last = cells.min(time - 1);
+        let allowed = |start: usize, end: usize| scored.on_boundary.as_ref().is_none_or(|(starts, ends)| starts[start] && ends[end]);
+        let mut proposals = Vec::new();
+        for d in 0..durations.min(last) {
+            for start in 0..last - d {
+                let end = start + d + 1;
+                if allowed(start, end) {
+                    proposals.push((d * time + start, Segment { start: start as f64, end: end as f64 }));
+                }
+            }
+        }
+        proposals
+    }
+
+    fn detections(&self, scored: &Scored, cells: usize) -> Vec<Detection> {
+        let proposals = self.proposals(scored, cells);
+        let (Some(classes), Some(probabilities)) = (self.classes, &scored.classes) else {
+            let of = |&(index, segment): &(usize, Segment)| Detection { segment, label: 0, score: scored.score[index].into() };
+            return nms::soft_nms(&proposals.iter().map(of).collect::<Vec<_>>(), self.config.nms_sigma, self.config.nms_keep);
+        };
+        let mut all = Vec::new();
+        for label in 0..classes {
+            let score = |index: usize| scored.score[index] * probabilities[index * classes + label];
+            let mut of_class: Vec<Detection> = proposals
+                .iter()
+                .filter(|(index, _)| score(*index) > FLOOR)
+                .map(|&(index, segment)| Detection { segment, label, score: score(index).into() })
+                .collect();
+            if of_class.len() > PER_CLASS {
+                of_class.select_nth_unstable_by(PER_CLASS, |a, b| b.score.total_cmp(&a.score));
+                of_class.truncate(PER_CLASS);
+            }
+            all.extend(of_class);
+        }
+        all
+    }
+}
+
+impl Network for GtadNetwork {
+    fn losses(&self, _: &mut network::Batch) -> Vec<Term> {
+        unreachable!("G-TAD differentiates its map in `backward`")
+    }
+
+    fn backward(&self, params: &Params, batch: &mut network::Batch, gradients: &mut Gradients) -> Terms {
+        let targets = self.grid.targets(&batch.truth, self.classes, &mut batch.rng, batch.x.device());
+        self.network.backward(params, &batch.x, &targets, gradients)
+    }
+
+    fn detect(&self, x: &Tensor, valid: &[usize]) -> Vec<Vec<Detection>> {
+        let inferred = self.network.infer(x);
+        let score = inferred.iou.select(3, 0) * inferred.iou.select(3, 1);
+        let of = |t: &Tensor, input: usize| {
+            let t = t.get(input as i64).to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+            Vec::<f32>::try_from(t).expect("a float tensor")
+        };
+        let one = |(input, &cells): (usize, &usize)| {
+            let on_boundary = self.config.boundary_filter.then(|| {
+                let (mut starts, mut ends) = (boundary_mask(&of(&inferred.start, input)), boundary_mask(&of(&inferred.end, input)));
+                // The first cell may always start and the last one always end.
+                starts[0] = true;
+                *ends.last_mut().expect("an input has cells") = true;
+                (starts, ends)
+            });
+            let scored = Scored { score: of(&score, input), on_boundary, classes: inferred.classes.as_ref().map(|c| of(c, input)) };
+            self.detections(&scored, cells)
+        };
+        valid.iter().enumerate().map(one).collect()
+    }
+
+    fn merge(&self, windows: Vec<Window>, classes: Option<VideoClasses<'_>>) -> Vec<Detection> {
+        let found: Vec<Detection> = windows.iter().flat_map(Window::in_video).collect();
+        let suppress = |candidates: &[Detection]| nms::soft_nms(candidates, self.config.nms_sigma, self.config.nms_keep);
+        match classes {
+            None => {
+                let mut kept = nms::per_class(&found, suppress);
+                kept.truncate(self.config.nms_keep);
+                kept
+            }
+            Some(classes) => {
+                // Several inputs overlap and are suppressed once more.
+                let kept = if windows.len() > 1 { suppress(&found) } else { found };
+                with_video_classes(&kept, classes, |detection, class| detection * class)
+            }
+        }
+    }
+}
