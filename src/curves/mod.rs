@@ -2,13 +2,15 @@
 //!
 //! [`Curve::fit`] takes [`Observation`]s and yields a posterior over curves: five [families](families::ALL) × several
 //! strengths of a discrepancy that grows with the distance from the data. [`Curve::forecast`] and [`Curve::reach`] read
-//! it; [`backtest`] fits without the largest sizes and says how well they would have been foretold.
+//! it; [`backtest`] fits without the largest sizes and says how well they would have been foretold. [`Crossing`] compares two
+//! models size by size, without any curve.
 //!
 //! The method follows what was measured on several hundred learning curves: no single family wins, intervals of one
 //! family are far too narrow, and a Brownian discrepancy in log n anchored at the largest observed size restores
 //! coverage. It does not choose sizes to run next nor weigh costs.
 
 mod backtest;
+mod crossing;
 mod curve;
 pub mod families;
 mod family;
@@ -22,6 +24,7 @@ mod tests;
 mod warning;
 
 pub use backtest::{Backtest, Prediction, backtest};
+pub use crossing::{Chances, Crossing, FEWEST_SEEDS, Lead, PairedSize};
 pub use curve::{Curve, FamilyFit, Forecast, Options, ParameterValue, Reach};
 pub use family::{CurveFamily, Link, Normal, Parameter, Range};
 pub use fit::Stop;

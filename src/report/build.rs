@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Report, Spread};
+use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Pair, Report, Spread};
 use super::source::observation;
+use super::{efficiency, pairs};
 use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
@@ -35,6 +36,8 @@ pub struct Failure {
 
 /// Version of the report's JSON.
 const SCHEMA: u32 = 1;
+/// An overtaking of this probability is told at the top.
+const SURE: f64 = 0.9;
 /// Points of a figure's forecast fan.
 const FAN_POINTS: usize = 72;
 
@@ -49,13 +52,16 @@ pub fn build(input: &Input) -> Report {
     let mut models: Vec<ModelReport> = by_model.par_iter().map(|(name, records)| model_report(name, records, &plan)).collect();
     models.sort_by(|a, b| best_score(b).total_cmp(&best_score(a)));
     let completeness = completeness(input);
+    let pairs = pairs::of(&models);
     let tiou = input.records.first().map_or_else(Vec::new, |r| r.scores.tiou.clone());
     Report {
         schema: SCHEMA,
         experiment: plan.name.clone(),
-        headline: headline(&models, &completeness),
+        headline: headline(&models, &pairs, &completeness),
         tiou,
+        efficiency: efficiency::of(&models, &input.records),
         models,
+        pairs,
         completeness,
         manifest: manifest(input),
         notes: notes(&input.records),
@@ -254,7 +260,7 @@ fn manifest(input: &Input) -> Vec<Fact> {
 }
 
 /// What was found, for a reader with ten seconds.
-fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> {
+fn headline(models: &[ModelReport], pairs: &[Pair], completeness: &Completeness) -> Vec<String> {
     let mut sentences = Vec::new();
     for model in models {
         let (Some(small), Some(large)) = (model.fractions.first(), model.fractions.last()) else {
@@ -278,9 +284,31 @@ fn headline(models: &[ModelReport], completeness: &Completeness) -> Vec<String> 
         }
         sentences.push(sentence);
     }
+    sentences.extend(overtakings(pairs));
     if completeness.done < completeness.expected {
         let absent = completeness.expected - completeness.done;
         sentences.push(format!("Preliminary: {absent} of {} cells have no result yet.", completeness.expected));
     }
     sentences
+}
+
+/// Who passes whom within what was measured, where that is sure enough for a headline.
+fn overtakings(pairs: &[Pair]) -> Option<String> {
+    let mut passed: Vec<(&str, Vec<(f64, &str)>)> = Vec::new();
+    for pair in pairs {
+        let Some((crossing, n)) = pair.crossing.as_ref().and_then(|c| Some((c, c.n?))) else { continue };
+        if crossing.chances.is_some_and(|c| c.overtakes >= SURE) {
+            match passed.iter_mut().find(|p| p.0 == pair.ahead) {
+                Some(group) => group.1.push((n, &pair.behind)),
+                None => passed.push((&pair.ahead, vec![(n, &pair.behind)])),
+            }
+        }
+    }
+    let sentence = |(ahead, mut behind): (&str, Vec<(f64, &str)>)| {
+        behind.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let each: Vec<String> = behind.iter().map(|(n, name)| format!("{name} at about {n:.0} videos")).collect();
+        format!("{ahead} passes {}", each.join(", "))
+    };
+    let sentences: Vec<String> = passed.into_iter().map(sentence).collect();
+    (!sentences.is_empty()).then(|| format!("With more data {}.", sentences.join("; ")))
 }

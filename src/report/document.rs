@@ -1,10 +1,14 @@
 //! The report as an ordered list of blocks (texts, tables, figures), shared by the Markdown and HTML renderers.
 
+mod format;
+mod models;
+
 use serde::Serialize;
 
 use super::figures::{self, Chart};
-use super::model::{Cost, FractionRow, ModelReport, Report, Spread};
+use super::model::{Cost, FractionRow, ModelReport, Report};
 use crate::report::figures::charts::tiou_range;
+use format::{dash, duration, grouped, memory, percent, percent_label, short, spread};
 
 /// A part of the page with its heading.
 #[derive(Debug, Serialize)]
@@ -47,9 +51,11 @@ impl Document {
         let charts = figures::charts::of(report);
         let sections = vec![
             curves(report, &charts),
+            models::pairs(report, &charts),
             forecasts(report),
             thresholds(report),
             classes(report),
+            models::efficiency(report, &charts),
             costs(report, &charts),
             gaps(report),
             manifest(report),
@@ -295,61 +301,4 @@ fn manifest(report: &Report) -> Section {
             },
         ],
     )
-}
-
-fn dash() -> String {
-    "–".to_owned()
-}
-
-fn percent(score: f64) -> String {
-    format!("{:.1}", 100.0 * score)
-}
-
-fn percent_label(value: f64) -> String {
-    format!("{value} %")
-}
-
-fn spread(s: &Spread) -> String {
-    s.sd.map_or_else(|| percent(s.mean), |sd| format!("{} ± {}", percent(s.mean), percent(sd)))
-}
-
-fn short(value: f64) -> String {
-    match value.abs() {
-        v if v >= 1e5 || (v > 0.0 && v < 1e-3) => format!("{value:.1e}"),
-        v if v >= 100.0 => format!("{value:.0}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
-/// Seconds as a person would say them.
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 100.0 => format!("{s:.1} s"),
-        s if s < 6000.0 => format!("{:.1} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
-}
-
-fn memory(bytes: u64) -> String {
-    let mib = bytes as f64 / (1024.0 * 1024.0);
-    if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.2} GiB", mib / 1024.0) }
-}
-
-/// Thousands apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let chunks: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|c| std::str::from_utf8(c).expect("digits are ASCII")).collect();
-    chunks.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities_read_naturally() {
-        assert_eq!((duration(3.21), duration(400.0), duration(7200.0)), ("3.2 s".into(), "6.7 min".into(), "2.0 h".into()));
-        assert_eq!((memory(300 << 20), memory(3 << 30)), ("300 MiB".into(), "3.00 GiB".into()));
-        assert_eq!((grouped(12), grouped(1_234_567)), ("12".into(), "1 234 567".into()));
-    }
 }

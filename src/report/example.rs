@@ -1,6 +1,7 @@
 //! Records like a real run's, for tests of the report, and the tests themselves.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use super::Error;
 use super::build::{Failure, Input, build};
@@ -33,8 +34,15 @@ map = [0.7, 0.95]
 
 /// A run of two models in which `skip(model, percent, seed)` cells are missing.
 fn records(skip: impl Fn(&str, f64, u64) -> bool) -> Vec<Record> {
+    records_of(&["etad", "prior"], skip)
+}
+
+/// All models of the house: some start well, some end well, so that curves cross.
+const SEVEN: [&str; 7] = ["actionformer", "etad", "gtad", "prior", "tadtr", "temporalmaxer", "tridet"];
+
+fn records_of(models: &[&str], skip: impl Fn(&str, f64, u64) -> bool) -> Vec<Record> {
     let mut all = Vec::new();
-    for model in ["etad", "prior"] {
+    for &model in models {
         for percent in [10.0, 20.0, 40.0, 60.0, 80.0, 100.0] {
             for seed in 0..5 {
                 if !skip(model, percent, seed) {
@@ -46,11 +54,27 @@ fn records(skip: impl Fn(&str, f64, u64) -> bool) -> Vec<Record> {
     all
 }
 
+/// Score with all, with none, videos for half of the way, and cost relative to ETAD; `None` for the floor baseline.
+fn character(model: &str) -> Option<(f64, f64, f64, f64)> {
+    Some(match model {
+        "etad" => (0.74, 0.0, 40.0, 1.0),
+        "actionformer" => (0.86, 0.0, 62.0, 2.1),
+        "tridet" => (0.90, 0.0, 70.0, 2.6),
+        "temporalmaxer" => (0.80, 0.05, 60.0, 0.7),
+        "tadtr" => (0.88, 0.0, 120.0, 0.9),
+        "gtad" => (0.52, 0.10, 30.0, 4.5),
+        _ => return None,
+    })
+}
+
 fn record(model: &str, percent: f64, seed: u64) -> Record {
     let mut stream = Stream::new(seed, &format!("example/{model}/{percent}"));
     let videos = 160.0 * percent / 100.0;
-    let level =
-        if model == "etad" { 0.74 * (videos / 40.0).powf(1.2) / (1.0 + (videos / 40.0).powf(1.2)) } else { 0.07 + 0.02 * percent / 100.0 };
+    let network = character(model);
+    let level = network.map_or(0.07 + 0.02 * percent / 100.0, |(full, none, half, _)| {
+        let share = (videos / half).powf(1.2) / (1.0 + (videos / half).powf(1.2));
+        none + (full - none) * share
+    });
     let tiou = vec![0.3, 0.4, 0.5, 0.6, 0.7];
     let shift = 0.25 * level * (1.3 - percent / 100.0) * 0.2 * stream.normal();
     let map: Vec<f64> = tiou.iter().map(|t| (level * (1.35 - 0.7 * t) + shift).clamp(0.0, 1.0)).collect();
@@ -66,7 +90,9 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
         model: serde_json::json!({ "name": model }),
         recipe: 1,
     };
-    let heavy = if model == "etad" { 1.0 } else { 0.02 };
+    let heavy = network.map_or(0.02, |n| n.3);
+    // As a record has it: this module may not name the phases.
+    let phases = serde_json::json!([["load", 0.2], ["train", heavy * (4.0 + videos * 0.25)], ["detect", heavy * 1.2]]);
     Record {
         schema: 1,
         key: Cell::new(model, spec.clone()).key,
@@ -93,19 +119,19 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             evaluator: "activitynet/1".into(),
         },
         detections: Digest::of_bytes(b"d"),
-        training: TrainingFacts { steps: 80, epochs: 8.0, parameters: (model == "etad").then_some(1_234_567), final_loss: Some(0.4) },
-        detection: DetectionFacts::default(),
+        training: TrainingFacts { steps: 80, epochs: 8.0, parameters: network.map(|n| (1_234_567.0 * n.3) as u64), final_loss: Some(0.4) },
+        detection: DetectionFacts { macs: network.map(|n| (n.3.powf(1.5) * 9e10) as u64), seconds: 8400.0 },
         usage: Usage {
             wall_s: heavy * (6.0 + videos * 0.3),
             cpu_s: heavy * (10.0 + videos * 0.55),
             peak_rss_bytes: (heavy * 6e8) as u64 + 40_000_000,
             threads: 2,
-            phases: Vec::new(),
+            phases: serde_json::from_value(phases).unwrap(),
         },
         provenance: Provenance {
             etalon: "0.1.0 (abcdef1)".into(),
             crates: "argmin 0.11.0, tch 0.24.0".into(),
-            libtorch: (model == "etad").then(|| "2.11.0".into()),
+            libtorch: network.map(|_| "2.11.0".into()),
             device: "cpu".into(),
             host: "bench-1".into(),
             cpu: "Example CPU, 2 cores".into(),
@@ -127,6 +153,15 @@ fn input(records: &[Record]) -> Input {
     let datasets = BTreeSet::from(["f00d".to_owned()]);
     Input { experiment_toml: TOML.to_owned(), cells: cells(), records: records.to_vec(), failures: Vec::new(), datasets }
 }
+
+/// A report of some models, with the cells that are there.
+fn compared(models: &[&str], skip: impl Fn(&str, f64, u64) -> bool) -> Report {
+    let records = records_of(models, skip);
+    build(&Input { experiment_toml: TOML.to_owned(), cells: Vec::new(), records, failures: Vec::new(), datasets: BTreeSet::new() })
+}
+
+/// All models and cells.
+static FULL: LazyLock<Report> = LazyLock::new(|| compared(&SEVEN, |_, _, _| false));
 
 fn report(records: &[Record]) -> Report {
     build(&input(records))
@@ -236,4 +271,89 @@ fn an_experiment_has_the_records_its_grid_plans_whoever_made_them() {
     assert!(stored.experiment(Some("other")).unwrap_err().to_string().contains("\"sbhar-limited-data\""));
     crate::base::fsio::replace(&root.join("cells/00/broken/record.json"), b"{").unwrap();
     assert!(Stored::read(&root).unwrap_err().to_string().contains("broken/record.json is damaged"));
+}
+
+/// The section of that title.
+fn section_of(report: &Report, title: &str) -> String {
+    let text = rendered(&render::Markdown, report);
+    let from = text.find(&format!("## {title}")).unwrap();
+    let length = text[from + 2..].find("\n## ").unwrap();
+    text[from..from + 2 + length].to_owned()
+}
+
+#[test]
+fn seven_models_are_compared_with_each_other_and_with_their_costs() {
+    let report = &*FULL;
+    assert_eq!((report.pairs.len(), report.efficiency.as_ref().unwrap().rows.len()), (21, 7));
+    insta::assert_snapshot!(section_of(report, "Who beats whom"));
+    insta::assert_snapshot!(section_of(report, "Accuracy against cost"));
+}
+
+#[test]
+fn an_overtaking_stands_where_the_measured_means_cross() {
+    let report = &*FULL;
+    let pair = report.pairs.iter().find(|p| p.ahead == "actionformer" && p.behind == "etad").unwrap();
+    let crossing = pair.crossing.as_ref().unwrap();
+    let before = crossing.sizes.iter().rposition(|s| s.mean < 0.0).unwrap();
+    let n = crossing.n.unwrap();
+    assert!(crossing.sizes[before].n < n && n < crossing.sizes[before + 1].n);
+    assert!((pair.instances.unwrap() - 9.0 * n).abs() < 1e-6 && crossing.chances.unwrap().overtakes > 0.9);
+    let sentence = report.headline.last().unwrap();
+    assert!(sentence.starts_with("With more data ") && sentence.contains(&format!("etad at about {n:.0} videos")), "{sentence}");
+}
+
+#[test]
+fn close_views_leave_out_what_would_flatten_them_and_say_so() {
+    let report = &*FULL;
+    let charts = super::figures::charts::of(report);
+    let place = |m: &str| report.models.iter().position(|r| r.name == m).unwrap();
+    for id in ["learning-curves-close", "score-training-time", "score-compute", "score-memory"] {
+        let chart = charts.iter().find(|c| c.id == id).unwrap();
+        assert_eq!(chart.series.len(), 6, "{id}");
+        assert!(chart.series.iter().all(|s| s.label != "prior" && s.place == place(&s.label)), "{id}");
+    }
+    for title in ["Who beats whom", "Accuracy against cost"] {
+        assert!(section_of(report, title).contains("Too low to be shown: prior."));
+    }
+}
+
+#[test]
+fn two_seeds_give_differences_without_probabilities() {
+    let report = &compared(&["actionformer", "etad", "prior"], |_, _, seed| seed > 1);
+    assert!(report.pairs.iter().all(|p| p.crossing.as_ref().is_some_and(|c| c.chances.is_none())));
+    assert!(!report.headline.iter().any(|s| s.starts_with("With more data")));
+    assert!(section_of(report, "Who beats whom").contains("Too few seeds for a probability of any pair: run at least 3."));
+}
+
+#[test]
+fn models_that_share_nothing_are_named() {
+    let report = &compared(&["etad", "gtad", "tadtr"], |model, percent, seed| match model {
+        "gtad" => percent == 100.0 || seed > 2,
+        "tadtr" => seed < 3,
+        _ => false,
+    });
+    let section = section_of(report, "Who beats whom");
+    assert!(section.contains("No seed of a fraction in common: tadtr and gtad."), "{section}");
+    assert!(section_of(report, "Accuracy against cost").contains("Not compared: gtad (no cell at 100 % is done)."));
+}
+
+#[test]
+fn one_fraction_shows_who_leads_but_no_crossing() {
+    let report = &compared(&["actionformer", "etad", "prior"], |_, percent, _| percent < 100.0);
+    let section = section_of(report, "Who beats whom");
+    assert!(section.contains("show no crossing: run at least two.") && section.contains("| actionformer | etad | +"), "{section}");
+    assert!(report.pairs.iter().all(|p| p.crossing.as_ref().is_some_and(|c| c.n.is_none())));
+}
+
+#[test]
+fn costs_that_old_records_lack_are_a_dash_and_a_reason() {
+    let mut records = records(|_, _, _| false);
+    for record in &mut records {
+        record.detection = DetectionFacts::default();
+        record.usage.phases.clear();
+    }
+    let section = section_of(&report(&records), "Accuracy against cost");
+    assert!(section.contains("No training time for etad and prior: the records do not tell the phases apart."), "{section}");
+    assert!(section.contains("No GMAC per minute for etad and prior: not counted in records this old."), "{section}");
+    assert!(section.lines().filter(|l| l.starts_with("| etad") || l.starts_with("| prior")).all(|l| l.contains("| – |")));
 }

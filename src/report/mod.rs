@@ -5,8 +5,10 @@
 
 pub mod build;
 mod document;
+mod efficiency;
 pub mod figures;
 pub mod model;
+mod pairs;
 pub mod render;
 pub mod source;
 

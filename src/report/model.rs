@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::curves::{Forecast, Summary};
+use crate::curves::{Crossing, Forecast, Summary};
 
 /// Everything a reader needs to believe the result, or to run it again.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +17,10 @@ pub struct Report {
     pub tiou: Vec<f64>,
     /// Models, best first.
     pub models: Vec<ModelReport>,
+    /// Every two models on the samples they share.
+    pub pairs: Vec<Pair>,
+    /// Scores beside costs; `None` without any cell.
+    pub efficiency: Option<Efficiency>,
     /// What is missing.
     pub completeness: Completeness,
     /// Where, when and with what it ran.
@@ -100,6 +104,80 @@ pub struct Cost {
     pub cpu_s: f64,
     /// Largest peak resident set in bytes.
     pub peak_rss_bytes: u64,
+}
+
+/// Two models on the same samples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    /// Ahead at the largest fraction that both have, in the mean over their common seeds.
+    pub ahead: String,
+    /// The other.
+    pub behind: String,
+    /// From how many videos on `ahead` leads; `None` when they have no seed of a fraction in common.
+    pub crossing: Option<Crossing>,
+    /// Mean number of training instances where the means cross.
+    pub instances: Option<f64>,
+}
+
+/// What can be spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// Wall seconds of the training phase.
+    TrainingTime,
+    /// CPU seconds of the cell.
+    CpuTime,
+    /// Billions of multiply-accumulates to detect in a minute of video.
+    Compute,
+    /// Peak resident set in bytes.
+    Memory,
+    /// Trainable parameters.
+    Parameters,
+}
+
+/// Scores beside costs at the largest fraction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Efficiency {
+    /// Percent of the training part.
+    pub percent: f64,
+    /// Training videos.
+    pub videos: f64,
+    /// Best first.
+    pub rows: Vec<Tradeoff>,
+    /// What is not known, and why.
+    pub absent: Vec<Absent>,
+}
+
+/// A model's score and costs: means over its cells at one fraction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tradeoff {
+    /// Name.
+    pub model: String,
+    /// Average mAP.
+    pub score: Spread,
+    /// Wall seconds of the training phase.
+    pub training_s: Option<f64>,
+    /// CPU seconds of the whole cell.
+    pub cpu_s: f64,
+    /// Billions of multiply-accumulates to detect in a minute of video.
+    pub gmac_per_minute: Option<f64>,
+    /// Largest peak resident set in bytes.
+    pub peak_rss_bytes: u64,
+    /// Trainable parameters.
+    pub parameters: Option<u64>,
+    /// Resources of which no other model takes less at an equal or better mean score.
+    pub unbeaten: Vec<Resource>,
+}
+
+/// A gap in the costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Absent {
+    /// What is not known; `None` when it is everything.
+    pub resource: Option<Resource>,
+    /// Of which models.
+    pub models: Vec<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// How much of the grid is there.

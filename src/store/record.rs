@@ -100,6 +100,14 @@ pub struct Usage {
     pub phases: Vec<(Phase, f64)>,
 }
 
+impl Usage {
+    /// Wall seconds of the training phase; `None` when the phases were not recorded.
+    pub fn training_s(&self) -> Option<f64> {
+        let seconds = |&(phase, seconds): &(Phase, f64)| (phase == Phase::Train).then_some(seconds);
+        self.phases.iter().filter_map(seconds).reduce(|sum, s| sum + s)
+    }
+}
+
 /// Where and with what a cell ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {

@@ -1,11 +1,34 @@
 //! The charts of a report.
 
-use super::chart::{Axis, Chart, Scale, Series, Tick};
-use crate::report::model::{FractionRow, ModelReport, Report};
+use super::chart::{Axis, Chart, Labels, Scale, Series, Tick};
+use crate::report::model::{Efficiency, FractionRow, ModelReport, Report, Resource, Spread, Tradeoff};
 
 /// Every chart the report has data for.
 pub fn of(report: &Report) -> Vec<Chart> {
-    [learning_curves(report), cost(report)].into_iter().flatten().collect()
+    let efficiency = report.efficiency.iter().flat_map(|e| TRADEOFFS.map(|resource| tradeoff(report, e, resource)));
+    [learning_curves(report), close_curves(report), cost(report)].into_iter().chain(efficiency).flatten().collect()
+}
+
+/// The costs that have a figure.
+const TRADEOFFS: [Resource; 3] = [Resource::TrainingTime, Resource::Compute, Resource::Memory];
+/// A model below this share of the best score is left out of close views: it would flatten all others.
+const CLOSE: f64 = 0.5;
+
+/// Identifier of the figure of scores against `resource`, where there is one.
+pub fn tradeoff_id(resource: Resource) -> Option<&'static str> {
+    match resource {
+        Resource::TrainingTime => Some("score-training-time"),
+        Resource::Compute => Some("score-compute"),
+        Resource::Memory => Some("score-memory"),
+        Resource::CpuTime | Resource::Parameters => None,
+    }
+}
+
+/// Models within reach of the best at their largest fraction.
+pub fn contenders(report: &Report) -> Vec<&ModelReport> {
+    let score = |m: &ModelReport| m.fractions.last().map_or(0.0, |f| f.average_map.mean);
+    let best = report.models.iter().map(score).fold(0.0, f64::max);
+    report.models.iter().filter(|m| score(m) > CLOSE * best).collect()
 }
 
 /// Average mAP against training videos, every model, with seeds, spread, curve and forecast.
@@ -16,7 +39,7 @@ fn learning_curves(report: &Report) -> Option<Chart> {
         seen.chain(m.fan.iter().map(|f| f.interval.upper)).fold(0.0, f64::max)
     };
     let top = report.models.iter().map(highest).fold(0.0, f64::max).clamp(0.05, 1.0);
-    let y = Axis::from_zero(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), top, |v| format!("{:.0}", 100.0 * v));
+    let y = Axis::from_zero(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), top, percent_tick);
     let boundary = largest(report).filter(|&n| n < x.range.1 * 0.98).map(|n| (n, "forecast".to_owned()));
     let level = report.models.iter().find_map(|m| m.fan.first()).map_or(90.0, |f| 100.0 * f.interval.level);
     Some(Chart {
@@ -29,22 +52,21 @@ fn learning_curves(report: &Report) -> Option<Chart> {
         ),
         x,
         y,
-        series: report.models.iter().map(curve_series).collect(),
+        series: report.models.iter().enumerate().map(curve_series).collect(),
+        labels: Labels::AtEnd,
+        front: Vec::new(),
         boundary,
     })
 }
 
-fn curve_series(model: &ModelReport) -> Series {
+fn curve_series((place, model): (usize, &ModelReport)) -> Series {
     let last_seen = model.fractions.last().map_or(0.0, |f| f.videos);
     let means = model.fractions.iter().map(|f| (f.videos, f.average_map.mean));
     let fan = || model.fan.iter().map(|f| (f.n, f.median));
-    let bar = |f: &FractionRow| {
-        let sd = f.average_map.sd.unwrap_or(0.0);
-        (f.videos, (f.average_map.mean - sd).max(0.0), f.average_map.mean, (f.average_map.mean + sd).min(1.0))
-    };
     // The forecast as the tables print it: the band's end would differ by the seed noise of a measurement.
     let end = model.curve.as_ref().and_then(|c| c.forecasts.iter().max_by(|a, b| a.n.total_cmp(&b.n))).filter(|f| f.n > last_seen);
     Series {
+        place,
         label: model.name.clone(),
         detail: end.map_or_else(String::new, |f| {
             format!("{:.1} ({:.0}–{:.0})", 100.0 * f.median, 100.0 * f.interval.lower, 100.0 * f.interval.upper)
@@ -53,8 +75,140 @@ fn curve_series(model: &ModelReport) -> Series {
         dashed: fan().filter(|p| p.0 >= last_seen).collect(),
         band: model.fan.iter().map(|f| (f.n, f.interval.lower, f.interval.upper)).collect(),
         dots: model.fractions.iter().filter(|f| f.seeds.len() > 1).flat_map(|f| f.seeds.iter().map(|s| (f.videos, s.1))).collect(),
-        bars: model.fractions.iter().map(bar).collect(),
+        bars: model.fractions.iter().map(|f| bar(f.videos, f.average_map)).collect(),
+        hollow: false,
     }
+}
+
+/// Mean and standard deviation, within what a score can be.
+fn bar(x: f64, score: Spread) -> (f64, f64, f64, f64) {
+    let sd = score.sd.unwrap_or(0.0);
+    (x, (score.mean - sd).max(0.0), score.mean, (score.mean + sd).min(1.0))
+}
+
+/// The measured means of the contenders, close enough to see them cross.
+fn close_curves(report: &Report) -> Option<Chart> {
+    let contenders = contenders(report);
+    if contenders.len() < 2 || contenders.iter().all(|m| m.fractions.len() < 2) {
+        return None;
+    }
+    let series = |model: &&ModelReport| {
+        let bars: Vec<_> = model.fractions.iter().map(|f| bar(f.videos, f.average_map)).collect();
+        let detail = model.fractions.last().map_or_else(String::new, |f| format!("{:.1}", 100.0 * f.average_map.mean));
+        let line = bars.iter().map(|b| (b.0, b.2)).collect();
+        Series { place: place(report, &model.name), label: model.name.clone(), detail, line, bars, ..Series::default() }
+    };
+    let series: Vec<Series> = contenders.iter().map(series).collect();
+    Some(Chart {
+        id: "learning-curves-close",
+        title: "Measured means, close up".to_owned(),
+        description: "Mean and standard deviation of the average mAP over seeds, by number of training videos, joined by lines.".to_owned(),
+        x: size_axis(report, false)?,
+        y: close_axis(report, series.iter().flat_map(|s| &s.bars)),
+        series,
+        labels: Labels::AtEnd,
+        front: Vec::new(),
+        boundary: None,
+    })
+}
+
+/// Scores against what they cost, with the front of what no other model beats.
+fn tradeoff(report: &Report, efficiency: &Efficiency, resource: Resource) -> Option<Chart> {
+    let contenders = contenders(report);
+    let shown = |t: &&Tradeoff| contenders.iter().any(|m| m.name == t.model) && resource.of(t).is_some_and(|cost| cost > 0.0);
+    let rows: Vec<&Tradeoff> = efficiency.rows.iter().filter(shown).collect();
+    let costs: Vec<f64> = rows.iter().filter_map(|t| resource.of(t)).collect();
+    if rows.len() < 2 {
+        return None;
+    }
+    let (low, high) = (costs.iter().copied().fold(f64::INFINITY, f64::min), costs.iter().copied().fold(0.0, f64::max));
+    let (unit, label) = match resource {
+        Resource::TrainingTime | Resource::CpuTime => {
+            let (unit, name) = time_unit((low * high).sqrt());
+            (unit, format!("{}, {name}", resource.name()))
+        }
+        Resource::Memory => {
+            let (unit, name) = memory_unit(high);
+            (unit, format!("peak memory, {name}"))
+        }
+        Resource::Compute => (1.0, "GMAC per minute of video".to_owned()),
+        Resource::Parameters => (1e6, "million parameters".to_owned()),
+    };
+    let series = |(t, cost): (&&Tradeoff, &f64)| Series {
+        place: place(report, &t.model),
+        label: t.model.clone(),
+        bars: vec![bar(cost / unit, t.score)],
+        hollow: !t.unbeaten.contains(&resource),
+        ..Series::default()
+    };
+    let series: Vec<Series> = rows.iter().zip(&costs).map(series).collect();
+    let x = Axis::logarithmic(&label, low / unit, high / unit, number_tick);
+    let y = close_axis(report, series.iter().flat_map(|s| &s.bars));
+    let front = front(&series, x.range.1, y.range.0);
+    let best: Vec<&str> = series.iter().filter(|s| !s.hollow).map(|s| s.label.as_str()).collect();
+    Some(Chart {
+        id: tradeoff_id(resource)?,
+        title: format!("Score against {}", resource.name()),
+        description: format!(
+            "Average mAP, mean and standard deviation over seeds, at {} % of the training part. No other model scores as much for less {}: {}.",
+            efficiency.percent,
+            resource.name(),
+            best.join(", ")
+        ),
+        x,
+        y,
+        series,
+        labels: Labels::AtPoint,
+        front,
+        boundary: None,
+    })
+}
+
+/// Steps through the filled points: at each cost the best score that it buys.
+fn front(series: &[Series], last: f64, lowest: f64) -> Vec<(f64, f64)> {
+    let mut corners: Vec<(f64, f64)> = series.iter().filter(|s| !s.hollow).flat_map(|s| &s.bars).map(|b| (b.0, b.2)).collect();
+    corners.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut steps = Vec::new();
+    let mut height = lowest;
+    for (x, y) in corners {
+        steps.extend([(x, height), (x, y)]);
+        height = y;
+    }
+    steps.push((last, height));
+    steps
+}
+
+fn close_axis<'a>(report: &Report, bars: impl Iterator<Item = &'a (f64, f64, f64, f64)>) -> Axis {
+    let (low, high) = bars.fold((1.0, 0.0), |(low, high): (f64, f64), bar| (low.min(bar.1), high.max(bar.3)));
+    Axis::close(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), low, high, percent_tick)
+}
+
+fn place(report: &Report, model: &str) -> usize {
+    report.models.iter().position(|m| m.name == model).unwrap_or(0)
+}
+
+/// Bytes per unit, and its name, in which `bytes` reads well.
+pub fn memory_unit(bytes: f64) -> (f64, &'static str) {
+    const MIB: f64 = 1024.0 * 1024.0;
+    if bytes < 1024.0 * MIB { (MIB, "MiB") } else { (1024.0 * MIB, "GiB") }
+}
+
+/// Seconds per unit, and its name, in which `seconds` reads well.
+pub fn time_unit(seconds: f64) -> (f64, &'static str) {
+    match seconds {
+        s if s < 180.0 => (1.0, "seconds"),
+        s if s < 10_800.0 => (60.0, "minutes"),
+        _ => (3600.0, "hours"),
+    }
+}
+
+fn percent_tick(share: f64) -> String {
+    number_tick(100.0 * share)
+}
+
+/// Without the digits that only binary fractions need.
+fn number_tick(value: f64) -> String {
+    format!("{}", (value * 1e6).round() / 1e6)
 }
 
 /// CPU time of a cell against training videos.
@@ -64,24 +218,22 @@ fn cost(report: &Report) -> Option<Chart> {
     if dearest <= 0.0 {
         return None;
     }
-    let (unit, name) = match dearest {
-        s if s < 180.0 => (1.0, "seconds"),
-        s if s < 10_800.0 => (60.0, "minutes"),
-        _ => (3600.0, "hours"),
-    };
-    let series = |m: &ModelReport| {
+    let (unit, name) = time_unit(dearest);
+    let series = |(place, m): (usize, &ModelReport)| {
         let points: Vec<(f64, f64)> = m.fractions.iter().map(|f| (f.videos, f.cost.cpu_s / unit)).collect();
-        let detail = points.last().map_or_else(String::new, |p| format!("{:.1} {name}", p.1));
+        let detail = points.last().map_or_else(String::new, |p| format!("{:.*} {name}", if p.1 < 1.0 { 2 } else { 1 }, p.1));
         let bars = points.iter().map(|&(x, y)| (x, y, y, y)).collect();
-        Series { label: m.name.clone(), detail, line: points, bars, ..Series::default() }
+        Series { place, label: m.name.clone(), detail, line: points, bars, ..Series::default() }
     };
     Some(Chart {
         id: "cost",
         title: "Cost of a cell".to_owned(),
         description: "Mean CPU time to train and test one cell, by number of training videos.".to_owned(),
         x,
-        y: Axis::from_zero(&format!("CPU {name} per cell"), dearest / unit, |v| format!("{v}")),
-        series: report.models.iter().map(series).collect(),
+        y: Axis::from_zero(&format!("CPU {name} per cell"), dearest / unit, number_tick),
+        series: report.models.iter().enumerate().map(series).collect(),
+        labels: Labels::AtEnd,
+        front: Vec::new(),
         boundary: None,
     })
 }

@@ -2,6 +2,7 @@
 
 pub mod chart;
 pub mod charts;
+pub mod labels;
 pub mod svg;
 
-pub use chart::{Axis, Chart, Scale, Series, Tick};
+pub use chart::{Axis, Chart, Labels, Scale, Series, Tick};

@@ -8,32 +8,62 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::chart::{Chart, Series};
+use super::chart::{Chart, Labels, Series};
+use super::labels;
 use crate::report::Error;
 
-/// Picture size in CSS pixels.
+/// Picture width in CSS pixels.
 const WIDTH: i32 = 820;
-const HEIGHT: i32 = 460;
 /// Canvas units per pixel.
 const FINE: i32 = 10;
-/// Room around the plot in pixels: left, right, top, bottom.
-const MARGIN: (i32, i32, i32, i32) = (46, 150, 34, 62);
+/// Room around the plot in pixels: left, top, bottom. The right side depends on the labels.
+const MARGIN: (i32, i32, i32) = (46, 34, 62);
 /// Least distance of two labels at the right edge, in pixels.
 const LABEL_GAP: i32 = 30;
 
-/// After Okabe and Ito: told apart with any colour vision. Each with its shade on a dark ground.
-const PALETTE: [(RGBColor, &str); 6] = [
-    (RGBColor(0x1f, 0x77, 0xb4), "#4ea3e0"),
-    (RGBColor(0xd5, 0x5e, 0x00), "#f0823a"),
-    (RGBColor(0x00, 0x8f, 0x68), "#2bbd92"),
-    (RGBColor(0xb8, 0x5c, 0x9a), "#d884bd"),
-    (RGBColor(0x9a, 0x7b, 0x00), "#d1ae33"),
-    (RGBColor(0x6f, 0x6f, 0x78), "#a3a3ad"),
+/// Eight colours at least 0.055 apart in OKLab for normal, red-, green- and blue-blind sight, and 2.7 : 1 or more against
+/// white; markers differ as well. Each with its shade on a dark ground.
+const PALETTE: [(RGBColor, &str); 8] = [
+    (RGBColor(0x2a, 0x55, 0xc8), "#7c9dff"),
+    (RGBColor(0xe8, 0x42, 0x0a), "#ff7a4d"),
+    (RGBColor(0x00, 0x9a, 0x72), "#2fc79b"),
+    (RGBColor(0xc0, 0x5c, 0xa8), "#e08fca"),
+    (RGBColor(0x45, 0xa5, 0xdc), "#7cc8f2"),
+    (RGBColor(0x80, 0x80, 0x1c), "#b8b84a"),
+    (RGBColor(0x2b, 0x1d, 0x5c), "#cfc6ff"),
+    (RGBColor(0x5f, 0x75, 0x78), "#a4b8bb"),
 ];
 /// Text, paler text, and thin rules, each with its shade on a dark ground.
 const INK: (RGBColor, &str) = (RGBColor(0x1d, 0x1f, 0x24), "#e8e9ec");
 const PALE: (RGBColor, &str) = (RGBColor(0x6b, 0x70, 0x7a), "#a2a7b1");
 const RULE: (RGBColor, &str) = (RGBColor(0xe3, 0xe5, 0xe9), "#33363d");
+
+/// Radius of a marker in canvas units.
+const MARKER: f64 = 38.0;
+/// Corners in radii, one shape per colour; without corners it is a circle.
+const MARKERS: [&[(f64, f64)]; 8] = [
+    &[],
+    &[(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)],
+    &[(0.0, -1.15), (1.1, 0.8), (-1.1, 0.8)],
+    &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
+    &[(0.0, 1.15), (1.1, -0.8), (-1.1, -0.8)],
+    &[
+        (-0.4, -1.15),
+        (0.4, -1.15),
+        (0.4, -0.4),
+        (1.15, -0.4),
+        (1.15, 0.4),
+        (0.4, 0.4),
+        (0.4, 1.15),
+        (-0.4, 1.15),
+        (-0.4, 0.4),
+        (-1.15, 0.4),
+        (-1.15, -0.4),
+        (-0.4, -0.4),
+    ],
+    &[(-1.15, 0.0), (0.8, -1.1), (0.8, 1.1)],
+    &[(1.15, 0.0), (-0.8, -1.1), (-0.8, 1.1)],
+];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
@@ -45,7 +75,7 @@ type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBacke
 pub fn draw(chart: &Chart) -> Result<String, Error> {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, ((WIDTH * FINE) as u32, (HEIGHT * FINE) as u32)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, ((WIDTH * FINE) as u32, (height(chart) * FINE) as u32)).into_drawing_area();
         let failed = |reason: String| Error::Figure { figure: chart.id.to_owned(), reason };
         Painter { chart, area: &area }.paint().map_err(|e| failed(e.to_string()))?;
         area.present().map_err(|e| failed(e.to_string()))?;
@@ -55,7 +85,7 @@ pub fn draw(chart: &Chart) -> Result<String, Error> {
         "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"100%\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n\
          <title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-desc\">{}</desc>\n<style>{}</style>{body}",
         WIDTH * FINE,
-        HEIGHT * FINE,
+        height(chart) * FINE,
         escape(&chart.title),
         escape(&chart.description),
         style_sheet(),
@@ -88,18 +118,22 @@ struct Painter<'a, 'b> {
 impl<'b> Painter<'_, 'b> {
     fn paint(&self) -> Drawn<'b> {
         self.axes()?;
-        for (index, series) in self.chart.series.iter().enumerate() {
-            self.band(series, colour(index))?;
+        self.line(&self.chart.front.iter().map(|&(x, y)| self.at(x, y)).collect::<Vec<_>>(), PALE.0.mix(0.5).stroke_width(12))?;
+        for series in &self.chart.series {
+            self.band(series)?;
         }
         // Best model last, so that it lies on top.
-        for (index, series) in self.chart.series.iter().enumerate().rev() {
-            self.marks(series, colour(index))?;
+        for series in self.chart.series.iter().rev() {
+            self.marks(series)?;
         }
-        self.end_labels()
+        match self.chart.labels {
+            Labels::AtEnd => self.end_labels(),
+            Labels::AtPoint => self.point_labels(),
+        }
     }
 
     fn axes(&self) -> Drawn<'b> {
-        let (left, right, top, bottom) = frame();
+        let (left, right, top, bottom) = self.frame();
         let chart = self.chart;
         for tick in &chart.y.ticks {
             let y = self.y(tick.at);
@@ -116,9 +150,10 @@ impl<'b> Painter<'_, 'b> {
                 self.text(sublabel, (x, bottom + 230), 11, PALE.0, HPos::Center, VPos::Top)?;
             }
         }
+        let two_lines = chart.x.ticks.iter().any(|t| t.sublabel.is_some());
         self.text(
             &chart.x.label,
-            (f64::midpoint(f64::from(left), f64::from(right)) as i32, bottom + 430),
+            (f64::midpoint(f64::from(left), f64::from(right)) as i32, bottom + if two_lines { 430 } else { 270 }),
             12,
             PALE.0,
             HPos::Center,
@@ -127,52 +162,105 @@ impl<'b> Painter<'_, 'b> {
         if let Some((at, label)) = &chart.boundary {
             let x = self.x(*at);
             self.dashes(&[(x, top), (x, bottom)], PALE.0, 7, 30)?;
-            self.text(&format!("{label} →"), (x + 60, top + 40), 11, PALE.0, HPos::Left, VPos::Top)?;
+            self.text(&format!("{label} →"), (x, top - 190), 11, PALE.0, HPos::Left, VPos::Center)?;
         }
         Ok(())
     }
 
-    fn band(&self, series: &Series, colour: RGBColor) -> Drawn<'b> {
+    fn band(&self, series: &Series) -> Drawn<'b> {
         if series.band.is_empty() {
             return Ok(());
         }
         let upper = series.band.iter().map(|b| self.at(b.0, b.2));
         let lower = series.band.iter().rev().map(|b| self.at(b.0, b.1));
-        self.area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour.mix(0.13)))
+        // Many bands on one another would hide the grid.
+        let shade = if self.chart.series.len() > 3 { 0.08 } else { 0.13 };
+        self.area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour(series).mix(shade)))
     }
 
-    fn marks(&self, series: &Series, colour: RGBColor) -> Drawn<'b> {
-        for &(x, y) in &series.dots {
-            self.area.draw(&Circle::new(self.at(x, y), 20, colour.mix(0.45).filled()))?;
-        }
-        for &(x, low, mean, high) in &series.bars {
-            if low < high {
-                self.line(&[self.at(x, low), self.at(x, high)], colour.stroke_width(13))?;
-            }
-            self.area.draw(&Circle::new(self.at(x, mean), 34, colour.filled()))?;
-        }
+    fn marks(&self, series: &Series) -> Drawn<'b> {
+        let colour = colour(series);
         let points = |line: &[(f64, f64)]| line.iter().map(|&(x, y)| self.at(x, y)).collect::<Vec<_>>();
+        for &(x, y) in &series.dots {
+            self.area.draw(&Circle::new(self.at(x, y), 20, colour.mix(0.4).filled()))?;
+        }
         self.line(&points(&series.line), colour.stroke_width(20))?;
-        self.dashes(&points(&series.dashed), colour, 20, 60)
+        self.dashes(&points(&series.dashed), colour, 20, 60)?;
+        for &(x, low, mean, high) in &series.bars {
+            // An error bar does not cross an outline.
+            let (from, to, gap) = (self.at(x, low), self.at(x, high), if series.hollow { MARKER as i32 } else { 0 });
+            let centre = self.y(mean);
+            for (end, near) in [(from, centre + gap), (to, centre - gap)] {
+                if (end.1 - centre).abs() > gap {
+                    self.line(&[end, (end.0, near)], colour.stroke_width(13))?;
+                }
+            }
+            self.marker(series, self.at(x, mean))?;
+        }
+        Ok(())
     }
 
-    /// Labels stand right of the frame at the height of their line's end, pushed apart where they would overlap.
-    fn end_labels(&self) -> Drawn<'b> {
-        let (_, right, top, bottom) = frame();
-        let end = |s: &Series| s.dashed.last().or(s.line.last()).or(s.dots.last()).map(|p| self.y(p.1));
-        let mut labels: Vec<(usize, i32)> = self.chart.series.iter().enumerate().filter_map(|(i, s)| Some((i, end(s)?))).collect();
-        labels.sort_by_key(|l| l.1);
-        let gap = LABEL_GAP * FINE;
-        for i in 1..labels.len() {
-            labels[i].1 = labels[i].1.max(labels[i - 1].1 + gap);
+    /// A shape as large as a circle of [`MARKER`].
+    fn marker(&self, series: &Series, (x, y): (i32, i32)) -> Drawn<'b> {
+        let colour = colour(series);
+        let corner = |&(dx, dy): &(f64, f64)| (x + (dx * MARKER).round() as i32, y + (dy * MARKER).round() as i32);
+        let mut outline: Vec<(i32, i32)> = MARKERS[series.place % MARKERS.len()].iter().map(corner).collect();
+        if outline.is_empty() {
+            let style = if series.hollow { colour.stroke_width(16) } else { colour.filled() };
+            return self.area.draw(&Circle::new((x, y), MARKER as i32, style));
         }
-        let overflow = labels.last().map_or(0, |l| (l.1 - (bottom - 60)).max(0));
-        for (index, y) in labels {
-            let series = &self.chart.series[index];
-            let y = (y - overflow).max(top);
-            let lifted = if series.detail.is_empty() { y } else { y - 70 };
-            self.text(&series.label, (right + 90, lifted), 13, colour(index), HPos::Left, VPos::Center)?;
-            self.text(&series.detail, (right + 90, lifted + 145), 11, PALE.0, HPos::Left, VPos::Center)?;
+        if series.hollow {
+            // The first side again, so that the last corner is joined too.
+            outline.extend_from_within(..2);
+            return self.line(&outline, colour.stroke_width(16));
+        }
+        self.area.draw(&Polygon::new(outline, colour.filled()))
+    }
+
+    /// Labels stand right of the frame near the height of their line's end, parted where they would overlap, each with its
+    /// marker and a thin lead to its line.
+    fn end_labels(&self) -> Drawn<'b> {
+        let (_, right, top, bottom) = self.frame();
+        let end = |s: &Series| s.dashed.last().or(s.line.last()).or(s.dots.last()).map(|&(x, y)| self.at(x, y));
+        let ends: Vec<(&Series, (i32, i32))> = self.chart.series.iter().filter_map(|s| Some((s, end(s)?))).collect();
+        let wanted: Vec<f64> = ends.iter().map(|e| f64::from(e.1.1)).collect();
+        let heights = labels::spread(&wanted, f64::from(LABEL_GAP * FINE), (f64::from(top), f64::from(bottom - 60)));
+        for ((series, (x, y)), height) in ends.into_iter().zip(heights) {
+            let at = height.round() as i32;
+            let key = (right + 190, if series.detail.is_empty() { at } else { at - 70 });
+            self.line(&[(x.max(right - 60) + 50, y), (right + 120, key.1)], colour(series).mix(0.5).stroke_width(6))?;
+            self.marker(series, key)?;
+            self.text(&series.label, (right + 270, key.1), 13, colour(series), HPos::Left, VPos::Center)?;
+            self.text(&series.detail, (right + 270, key.1 + 145), 11, PALE.0, HPos::Left, VPos::Center)?;
+        }
+        Ok(())
+    }
+
+    /// Labels stand beside their points, clear of each other, of markers and of error bars.
+    fn point_labels(&self) -> Drawn<'b> {
+        let (left, right, top, bottom) = self.frame();
+        let bars: Vec<(&Series, (i32, i32), (i32, i32))> =
+            self.chart.series.iter().filter_map(|s| s.bars.first().map(|b| (s, self.at(b.0, b.2), (self.y(b.3), self.y(b.1))))).collect();
+        let points: Vec<(f64, f64)> = bars.iter().map(|b| (f64::from(b.1.0), f64::from(b.1.1))).collect();
+        let sizes: Vec<(f64, f64)> =
+            bars.iter().map(|b| (0.62 * 13.0 * f64::from(FINE) * b.0.label.chars().count() as f64, 150.0)).collect();
+        let mark = |b: &(&Series, (i32, i32), (i32, i32))| {
+            let (x, y, reach) = (f64::from(b.1.0), f64::from(b.1.1), MARKER + 10.0);
+            [(x - reach, y - reach, x + reach, y + reach), (x - 20.0, f64::from(b.2.0), x + 20.0, f64::from(b.2.1))]
+        };
+        let obstacles: Vec<labels::Area> = bars.iter().flat_map(mark).collect();
+        let room = (f64::from(left), f64::from(top), f64::from(right + 200), f64::from(bottom - 40));
+        let centres = labels::around(&points, &sizes, &obstacles, room, 2.0 * MARKER);
+        for ((series, point, _), ((cx, cy), (wide, _))) in bars.into_iter().zip(centres.into_iter().zip(sizes)) {
+            let (dx, dy) = (cx - f64::from(point.0), cy - f64::from(point.1));
+            if (dx.abs() - wide / 2.0).max(dy.abs() - 75.0) > 2.5 * MARKER {
+                let edge = (
+                    point.0 + (dx.signum() * (dx.abs() - wide / 2.0).max(0.0)) as i32,
+                    point.1 + (dy.signum() * (dy.abs() - 75.0).max(0.0)) as i32,
+                );
+                self.line(&[point, edge], colour(series).mix(0.5).stroke_width(6))?;
+            }
+            self.text(&series.label, (cx.round() as i32, cy.round() as i32), 13, colour(series), HPos::Center, VPos::Center)?;
         }
         Ok(())
     }
@@ -196,17 +284,27 @@ impl<'b> Painter<'_, 'b> {
         self.area.draw(&Text::new(text.to_owned(), at, style))
     }
 
+    /// Left, right, top and bottom of the plot in canvas units.
+    fn frame(&self) -> (i32, i32, i32, i32) {
+        let (left, top, bottom) = MARGIN;
+        let right = match self.chart.labels {
+            Labels::AtEnd => 150,
+            Labels::AtPoint => 24,
+        };
+        (left * FINE, (WIDTH - right) * FINE, top * FINE, (height(self.chart) - bottom) * FINE)
+    }
+
     fn at(&self, x: f64, y: f64) -> (i32, i32) {
         (self.x(x), self.y(y))
     }
 
     fn x(&self, value: f64) -> i32 {
-        let (left, right, ..) = frame();
+        let (left, right, ..) = self.frame();
         (f64::from(left) + self.chart.x.position(value) * f64::from(right - left)).round() as i32
     }
 
     fn y(&self, value: f64) -> i32 {
-        let (_, _, top, bottom) = frame();
+        let (_, _, top, bottom) = self.frame();
         (f64::from(bottom) - self.chart.y.position(value) * f64::from(bottom - top)).round() as i32
     }
 }
@@ -243,14 +341,16 @@ fn dashes(points: &[(i32, i32)], length: f64, gap: f64) -> Vec<Vec<(i32, i32)>> 
     cut
 }
 
-/// Left, right, top and bottom of the plot in canvas units.
-fn frame() -> (i32, i32, i32, i32) {
-    let (left, right, top, bottom) = MARGIN;
-    (left * FINE, (WIDTH - right) * FINE, top * FINE, (HEIGHT - bottom) * FINE)
+/// Picture height in CSS pixels: names at the edge need more than points do.
+fn height(chart: &Chart) -> i32 {
+    match chart.labels {
+        Labels::AtEnd => 460,
+        Labels::AtPoint => 360,
+    }
 }
 
-fn colour(index: usize) -> RGBColor {
-    PALETTE[index % PALETTE.len()].0
+fn colour(series: &Series) -> RGBColor {
+    PALETTE[series.place % PALETTE.len()].0
 }
 
 #[cfg(test)]
