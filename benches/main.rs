@@ -3,11 +3,11 @@
 mod features;
 mod map;
 #[cfg(feature = "torch")]
-mod points;
+mod models;
 #[cfg(feature = "torch")]
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(features::benches, map::benches, points::benches, step::benches);
+criterion::criterion_main!(features::benches, map::benches, step::benches, models::benches);
 #[cfg(not(feature = "torch"))]
 criterion::criterion_main!(features::benches, map::benches);

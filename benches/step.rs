@@ -25,7 +25,7 @@ use tch::{Device, Tensor};
 
 criterion_group!(benches, training_step);
 
-const THREADS: usize = 2;
+pub const THREADS: usize = 2;
 const BATCH: usize = 16;
 const CHANNELS: i64 = 512;
 const TIME: usize = 128;
@@ -105,7 +105,7 @@ fn training_step(criterion: &mut Criterion) {
     compare();
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -168,7 +168,7 @@ fn roi_align(batch: &Batch) -> f64 {
 }
 
 /// GFLOP/s of a 2048-cubed matrix product: what the step could reach at best.
-fn gemm(kind: tch::Kind) -> f64 {
+pub fn gemm(kind: tch::Kind) -> f64 {
     const N: i64 = 2048;
     let a = Tensor::randn([N, N], (tch::Kind::Float, Device::Cpu)).to_kind(kind);
     let times = (0..7).map(|_| {

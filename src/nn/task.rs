@@ -107,9 +107,14 @@ impl<'a> Task<'a> {
         let margin = if self.conventions.margin { self.inputs.offset() } else { 0.0 };
         let source = |video: &String| Ok(Source { truth: self.inputs.truth(video), cells: self.inputs.cell_count(video)?, margin });
         let sources: Vec<Source> = videos.iter().map(source).collect::<Result<_, features::Error>>()?;
-        let silent = sources.iter().filter(|source| source.truth.is_empty()).count();
-        if silent > 0 {
-            notes.push(format!("{silent} of {} training videos have no annotated instance and give no training input", sources.len()));
+        let time = |cells: usize| match self.common.temporal {
+            Temporal::Whole => self.network.padded(cells.min(self.common.window)),
+            Temporal::Rescale | Temporal::Windows => self.common.window,
+        };
+        if let Some(longest) = self.network.longest()
+            && let Some((video, source)) = videos.iter().zip(&sources).find(|(_, source)| time(source.cells) > longest)
+        {
+            return Err(train::Error::TooLong { video: video.clone(), cells: time(source.cells), longest });
         }
         let passes = Passes { common: &self.common, seed, sources: &sources };
         let first = passes.batches(0).len() as u64;
@@ -380,6 +385,43 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Takes ten cells and finds nothing.
+    struct Short;
+
+    impl Network for Short {
+        fn losses(&self, _: &mut Batch) -> Vec<crate::nn::network::Term> {
+            unreachable!("no input fits")
+        }
+
+        fn detect(&self, _: &Tensor, _: &[usize]) -> Vec<Vec<Detection>> {
+            unreachable!("no input fits")
+        }
+
+        fn merge(&self, _: Vec<Window>, _: Option<VideoClasses<'_>>) -> Vec<Detection> {
+            Vec::new()
+        }
+
+        fn longest(&self) -> Option<usize> {
+            Some(10)
+        }
+    }
+
+    #[test]
+    fn a_video_too_long_for_the_network_is_named_and_never_cut() {
+        let corpus = corpus();
+        let all = videos(&corpus);
+        let common = Common { temporal: Temporal::Whole, ..small(Preset::Laptop).common };
+        let labels = Labels::Network(corpus.0.classes.len());
+        let mut task =
+            Task::new(&common, Conventions::default(), (&corpus.0, &corpus.1), labels, (7, Device::Cpu), |_, _, _| Box::new(Short));
+        let detected = task.detect(&all, &mut ()).map(|_| ()).unwrap_err().to_string();
+        let dir = tempfile::tempdir().unwrap();
+        let trained = task.train(&all, 7, true, &dir.path().join("c"), &mut ()).map(|_| ()).unwrap_err().to_string();
+        for text in [detected, trained] {
+            assert!(text.contains(&format!("video {:?}", all[0])) && text.contains("more than the 10"), "{text}");
         }
     }
 

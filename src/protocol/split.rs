@@ -61,6 +61,13 @@ impl Split {
         }
         Ok(Self { train, test, left_out })
     }
+
+    /// A sentence for the record when videos were left out.
+    pub fn note(&self) -> Option<String> {
+        let (count, one) = (self.left_out.len(), self.left_out.len() == 1);
+        let verbs = if one { "video has no annotated instance and takes" } else { "videos have no annotated instance and take" };
+        (count > 0).then(|| format!("{count} {verbs} no part, neither in training nor in the test"))
+    }
 }
 
 fn ids(part: Vec<(String, bool)>) -> Vec<String> {

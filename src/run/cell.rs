@@ -54,6 +54,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let scores = prepared.evaluate(&detections)?;
 
     let mut notes = corpus.dataset.notes.clone();
+    notes.extend(split.note());
     notes.extend(sample.note());
     notes.extend(trained.notes);
     let training =

@@ -161,7 +161,8 @@ fn a_dry_run_and_a_plan_write_nothing() {
 #[test]
 fn a_plan_without_the_features_says_what_it_cannot_tell() {
     let test = CliTest::new();
-    let annotated = |i: usize| serde_json::json!({ "subset": "training", "duration": 20.0, "annotations": [{ "segment": [1.0, 2.0 + i as f64], "label": "jump" }] });
+    let subset = |i: usize| if i < 15 { "training" } else { "validation" };
+    let annotated = |i: usize| serde_json::json!({ "subset": subset(i), "duration": 20.0, "annotations": [{ "segment": [1.0, 2.0 + i as f64], "label": "jump" }] });
     let database: serde_json::Map<_, _> = (0..20).map(|i| (format!("v{i}"), annotated(i))).collect();
     test.file("annotations.json", &serde_json::json!({ "classes": ["jump"], "database": database }).to_string());
     let files = "format = \"activitynet\"\nannotations = \"annotations.json\"\nfeatures = { path = \"no/such/folder\", kind = \"npy\", rate = 1.0, dim = 4 }";

@@ -54,8 +54,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Taken, String> {
     Ok((tensors, place))
 }
 
+/// Keys and values of a dict.
+type Entries<'a> = &'a [(Id, Id)];
+
 /// The entries that are the weights, and under which key they were.
-fn state_dict(pickle: &Pickle) -> Result<(&[(Id, Id)], Option<&'static str>), String> {
+fn state_dict(pickle: &Pickle) -> Result<(Entries<'_>, Option<&'static str>), String> {
     let holds_tensors = |entries: &[(Id, Id)]| entries.iter().any(|(_, value)| matches!(pickle.node(*value), Node::Tensor(_)));
     let root = match pickle.root() {
         Node::Dict(entries) => entries,
