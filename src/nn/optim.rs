@@ -47,8 +47,9 @@ impl Gradients {
         let norm = self.norm();
         let factor = limit / (norm + 1e-6);
         if factor < 1.0 {
+            // Not in place: parameters that are summed have one gradient, in one storage.
             for gradient in self.0.iter_mut().flatten() {
-                let _ = gradient.g_mul_scalar_(factor);
+                *gradient = &*gradient * factor;
             }
         }
         norm
@@ -240,6 +241,17 @@ mod tests {
     use super::*;
     use crate::config::EtadConfig;
     use crate::config::settings::Preset;
+
+    #[test]
+    fn clipping_scales_gradients_that_share_their_storage_once() {
+        let mut params = Params::new(0, tch::Device::Cpu);
+        let [a, b] = ["a", "b"].map(|name| params.add_values(name, &[2], &[1.0, 2.0]));
+        let mut gradients = Gradients::none(&params);
+        gradients.add(&params, &((&a + &b) * Tensor::from_slice(&[3.0f32, 4.0])).sum(Kind::Float), &[]);
+        let norm = gradients.clip(1.0);
+        assert!((norm - 50f64.sqrt()).abs() < 1e-6, "{norm}");
+        assert!((gradients.norm() - 1.0).abs() < 1e-5, "{}", gradients.norm());
+    }
 
     #[test]
     fn schedules_have_their_published_shape() {
