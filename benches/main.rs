@@ -3,9 +3,11 @@
 mod features;
 mod map;
 #[cfg(feature = "torch")]
+mod points;
+#[cfg(feature = "torch")]
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(features::benches, map::benches, step::benches);
+criterion::criterion_main!(features::benches, map::benches, points::benches, step::benches);
 #[cfg(not(feature = "torch"))]
 criterion::criterion_main!(features::benches, map::benches);

@@ -12,6 +12,8 @@ settings! {
         heads: i64,
         /// Window of the local attention in cells, odd; 0 = full attention.
         attention_window: usize,
+        /// Coarsest levels whose attention is full all the same.
+        full_levels: usize,
         /// Convolutions before the transformer.
         embedding_layers: usize,
         /// Transformer blocks before the pyramid.
@@ -80,6 +82,7 @@ impl ActionFormerConfig {
             dim: 512,
             heads: 4,
             attention_window: 19,
+            full_levels: 0,
             embedding_layers: 2,
             stem_layers: 2,
             position: false,
@@ -103,6 +106,7 @@ impl ActionFormerConfig {
                 },
                 dim: 256,
                 attention_window: 7,
+                full_levels: 1,
                 position: true,
                 ..thumos14
             }),
@@ -118,6 +122,7 @@ impl ActionFormerConfig {
     fn check(&self) -> Result<(), String> {
         ask(self.dim > 0 && self.heads > 0 && self.dim % self.heads == 0, "`dim` must be a positive multiple of `heads`")?;
         ask(self.attention_window == 0 || self.attention_window % 2 == 1, "`attention_window` must be odd, or 0 for full attention")?;
+        ask(self.full_levels <= self.points.levels, "`full_levels` must be at most `levels`")?;
         ask((0.0..1.0).contains(&self.drop_path), "`drop_path` must be in [0, 1)")
     }
 }

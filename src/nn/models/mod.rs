@@ -3,6 +3,7 @@
 pub mod actionformer;
 pub mod etad;
 pub mod gtad;
+pub mod points;
 pub mod tadtr;
 pub mod temporalmaxer;
 pub mod tridet;

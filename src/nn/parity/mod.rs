@@ -95,7 +95,7 @@ fn one(folder: &Path) -> Result<Option<Checked>, Error> {
     Ok(Some(if has("manifest.json") {
         let manifest = fixture::json(&folder.join("manifest.json"))?;
         match manifest.get("model").and_then(|m| m.as_str()) {
-            Some(model @ ("actionformer" | "temporalmaxer" | "tridet")) => (model.into(), points::check(folder, &manifest)?, vec![]),
+            Some("actionformer" | "temporalmaxer" | "tridet") => points::check(folder, &manifest)?,
             Some("tadtr") => tadtr::check(folder, &manifest)?,
             Some("gtad") => ("gtad".into(), gtad::check(folder, &manifest)?, vec![]),
             None if manifest.get("fixtures").is_some_and(|f| f.get("detector_small").is_some()) => etad::check(folder, &manifest)?,

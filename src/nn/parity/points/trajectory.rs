@@ -1,0 +1,107 @@
+//! A short training with the authors' optimiser, schedule, clipping, average and normaliser.
+
+use serde_json::Value;
+
+use super::settings::Manifest;
+use super::{Case, largest};
+use crate::config::settings::{Common, Optimiser, Schedule};
+use crate::nn::optim::{Adam, AdamOptions, Average, Gradients, learning_rate, value};
+use crate::nn::parity::fixture::{Error, Fixture, json};
+
+/// Losses and norms along the way, relative.
+const STEP: f64 = 1e-4;
+
+/// Weights at the end. Adam turns even the sign of a gradient's rounding into a step, so a weight whose exact gradient is
+/// zero may wander by all the learning rates together; others end close.
+const WEIGHT: f64 = 2e-5;
+
+/// Of an average, whose every update rounds once or twice in single precision.
+const ROUNDING: f64 = 1e-6;
+
+pub(super) fn check(case: &mut Case<'_>) -> Result<(), Error> {
+    let file = case.folder.join("trajectory.json");
+    let content = json(&file)?;
+    let trajectory = Manifest::new(&file, &content);
+    case.reset()?;
+    let f = Fixture::open(case.folder, "train")?;
+    let batch = case.batch(&f)?;
+    let passes = trajectory.number("/opt/epochs")?;
+    let warm = if trajectory.at("/opt/warmup")?.as_bool() == Some(true) { trajectory.number("/opt/warmup_epochs")? } else { 0.0 };
+    let common = Common {
+        optimiser: Optimiser::Adamw,
+        schedule: Schedule::WarmupCosine,
+        lr: trajectory.number("/opt/learning_rate")?,
+        min_lr: trajectory.number("/opt/eta_min").unwrap_or(1e-8),
+        epochs: (passes + warm) as u32,
+        warmup_epochs: warm,
+        weight_decay: trajectory.number("/opt/weight_decay")?,
+        ..case.settings.common().clone()
+    };
+    case.equal("trajectory/opt/type", trajectory.text("/opt/type")? == "AdamW");
+    case.equal("trajectory/opt/schedule_type", trajectory.text("/opt/schedule_type")? == "cosine");
+    let total = (passes + warm) as u64 * trajectory.count("/iters_per_epoch")? as u64;
+    let options = AdamOptions { rule: Optimiser::Adamw, weight_decay: common.weight_decay, spare_plain: true, slow: &[] };
+    groups(case, &trajectory, &content)?;
+    let mut adam = Adam::new(&case.params, options);
+    let mut average = Average::new(&case.params, trajectory.number("/ema_decay")?);
+    let clip = trajectory.number("/clip")?;
+    let mut wandering = vec![0.0f64; case.params.entries().len()];
+    let steps = trajectory.at("/steps")?.as_array().map_or(0, Vec::len);
+    for step in 0..steps {
+        let (_, terms) = case.losses(&batch);
+        let cost = terms.iter().map(|t| &t.value * t.weight).reduce(|a, b| a + b).expect("there are two terms");
+        let mut gradients = Gradients::none(&case.params);
+        gradients.add(&case.params, &cost, &[]);
+        let norm = gradients.clip(clip);
+        let lr = learning_rate(&common, step as u64, total);
+        let mut got: Vec<(String, f64, f64)> = terms.iter().map(|t| (t.name.to_owned(), value(&t.value), STEP)).collect();
+        got.push(("final_loss".into(), value(&cost), STEP));
+        got.push(("grad_norm_before_clip".into(), norm, STEP));
+        got.push(("loss_normalizer".into(), case.network.shared().normaliser.get(), 1e-9));
+        got.push(("lr_used".into(), lr, 1e-9));
+        if step + 1 < steps {
+            got.push(("lr_after".into(), learning_rate(&common, step as u64 + 1, total), 1e-9));
+        }
+        for (name, value, tolerance) in got {
+            let path = format!("/steps/{step}/{name}");
+            case.near(&format!("trajectory{path}"), value, trajectory.number(&path)?, tolerance);
+        }
+        // Rounding of gradients is some 1e-8 of the largest ones.
+        for (sum, gradient) in wandering.iter_mut().zip(gradients.as_slice()) {
+            *sum += if gradient.as_ref().is_none_or(|g| largest(g) < 1e-6) { lr } else { 0.0 };
+        }
+        adam.step(&case.params, &gradients, lr);
+        average.update(&case.params);
+    }
+    let mut after = Fixture::open(case.folder, &format!("after{steps}steps"))?;
+    for ((name, tensor), free) in case.params.entries().iter().zip(&wandering) {
+        after.compare(&format!("model/{name}"), tensor, WEIGHT + free)?;
+    }
+    average.install(&case.params);
+    for ((name, tensor), free) in case.params.entries().iter().zip(&wandering) {
+        after.compare(&format!("ema/{name}"), tensor, 0.1 * WEIGHT + ROUNDING * largest(tensor) + 0.012 * free)?;
+    }
+    case.close(after, &format!("after{steps}steps"), |_| false);
+    Ok(())
+}
+
+/// Which weights decay.
+fn groups(case: &mut Case<'_>, trajectory: &Manifest<'_>, content: &Value) -> Result<(), Error> {
+    let plain = |name: &str| case.params.is_plain(name);
+    let count = |wanted: bool| case.params.entries().iter().filter(|(n, _)| plain(n) == wanted).map(|(_, t)| t.numel()).sum::<usize>();
+    let (decayed, spared) = (count(false), count(true));
+    let mut listed = Vec::new();
+    for (group, wanted) in [("decay", false), ("no_decay", true)] {
+        let names = content.pointer(&format!("/groups/{group}")).and_then(Value::as_array);
+        let Some(names) = names else { continue };
+        let ours = case.params.entries().iter().filter(|(n, _)| plain(n) == wanted).count();
+        let same = names.len() == ours && names.iter().filter_map(Value::as_str).all(|n| plain(n) == wanted);
+        listed.push((format!("trajectory/groups/{group}"), same));
+    }
+    for (name, same) in listed {
+        case.equal(&name, same);
+    }
+    case.equal("trajectory/n_decay", decayed == trajectory.count("/n_decay")?);
+    case.equal("trajectory/n_no_decay", spared == trajectory.count("/n_no_decay")?);
+    Ok(())
+}
