@@ -113,12 +113,26 @@ impl TadTrConfig {
             Preset::Thumos14 => Ok(thumos14),
             Preset::Activitynet => Err("TadTR's ActivityNet configuration was not released; start from \"thumos14\"".into()),
             Preset::Laptop => Ok(Self {
-                common: Common { window: 256, stride: 64, test_stride: 128, lr: 1e-3, standardise: true, batch: 8, steps: 300, ..common },
+                common: Common {
+                    window: 128,
+                    stride: 64,
+                    test_stride: 64,
+                    jitter: true,
+                    standardise: true,
+                    noise: 0.7,
+                    steps: 400,
+                    lr: 1e-3,
+                    schedule: Schedule::Cosine,
+                    clip: 1.0,
+                    ..common
+                },
                 dim: 128,
+                heads: 4,
                 encoder_layers: 2,
                 decoder_layers: 2,
                 feed_forward: 256,
                 actionness: Actionness::Video,
+                merging: Merging::SoftNms,
                 ..thumos14
             }),
         }

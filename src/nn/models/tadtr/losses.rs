@@ -4,9 +4,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::tadtr::Actionness;
 use crate::data::windows::CellInstance;
+use crate::nn::layers::losses::focal;
 use crate::nn::layers::matching::assign;
 
-/// Focal loss: weight of the instances' class.
+/// Focal cost: weight of the instances' class.
 const ALPHA: f64 = 0.25;
 /// Weights of the costs of a match beside the class cost.
 const COST_SEGMENT: f64 = 5.0;
@@ -135,15 +136,6 @@ pub fn set_losses(logits: &Tensor, segments: &Tensor, truth: &Truth, matches: &M
         segment: per_layer((&found - &meant).abs()),
         overlap: per_layer(1.0 - overlap((&s1, &e1), (&s2, &e2))),
     }
-}
-
-/// Sigmoid focal loss, element by element.
-fn focal(logits: &Tensor, wanted: &Tensor) -> Tensor {
-    let p = logits.sigmoid();
-    let entropy = logits.binary_cross_entropy_with_logits::<&Tensor>(wanted, None, None, tch::Reduction::None);
-    let wrong = &p + wanted - (&p * wanted) * 2.0;
-    let weight = wanted * (2.0 * ALPHA - 1.0) + (1.0 - ALPHA);
-    weight * entropy * wrong.square()
 }
 
 /// Largest tIoU of every segment `[B, Q, 2]` with an instance, `[B, Q]`: one of the whole batch or of its own input.
