@@ -37,7 +37,7 @@ pub fn of(models: &[ModelReport], records: &[Record]) -> Option<Efficiency> {
             note(&mut absent, Some(Resource::Compute), &row.model, reason);
         }
         if row.parameters.is_none() {
-            note(&mut absent, Some(Resource::Parameters), &row.model, "nothing is trained by gradient");
+            note(&mut absent, Some(Resource::Parameters), &row.model, "none to train");
         }
     }
     for resource in Resource::ALL {

@@ -70,7 +70,7 @@ fn row(pair: &Pair, crossing: &Crossing) -> Vec<String> {
     let one_size = crossing.sizes.len() == 1;
     let from = match crossing.n {
         None if one_size => dash(),
-        None => "no crossing".to_owned(),
+        None => format!("no crossing from {:.0} to {:.0} videos", first.n, last.n),
         Some(n) => {
             let again = if first.mean > 0.0 { "again from " } else { "" };
             let instances = pair.instances.map_or_else(String::new, |i| format!(" ({i:.0} instances)"));

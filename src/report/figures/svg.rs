@@ -239,19 +239,20 @@ impl<'b> Painter<'_, 'b> {
     /// Labels stand beside their points, clear of each other, of markers and of error bars.
     fn point_labels(&self) -> Drawn<'b> {
         let (left, right, top, bottom) = self.frame();
-        let bars: Vec<(&Series, (i32, i32), (i32, i32))> =
-            self.chart.series.iter().filter_map(|s| s.bars.first().map(|b| (s, self.at(b.0, b.2), (self.y(b.3), self.y(b.1))))).collect();
-        let points: Vec<(f64, f64)> = bars.iter().map(|b| (f64::from(b.1.0), f64::from(b.1.1))).collect();
+        let named: Vec<(&Series, (i32, i32))> =
+            self.chart.series.iter().filter_map(|s| s.bars.first().map(|bar| (s, self.at(bar.0, bar.2)))).collect();
+        let points: Vec<(f64, f64)> = named.iter().map(|(_, at)| (f64::from(at.0), f64::from(at.1))).collect();
         let sizes: Vec<(f64, f64)> =
-            bars.iter().map(|b| (0.62 * 13.0 * f64::from(FINE) * b.0.label.chars().count() as f64, 150.0)).collect();
-        let mark = |b: &(&Series, (i32, i32), (i32, i32))| {
-            let (x, y, reach) = (f64::from(b.1.0), f64::from(b.1.1), MARKER + 10.0);
-            [(x - reach, y - reach, x + reach, y + reach), (x - 20.0, f64::from(b.2.0), x + 20.0, f64::from(b.2.1))]
+            named.iter().map(|n| (0.62 * 13.0 * f64::from(FINE) * n.0.label.chars().count() as f64, 150.0)).collect();
+        let mark = |&(series, (x, y)): &(&Series, (i32, i32))| {
+            let (x, y, reach) = (f64::from(x), f64::from(y), MARKER + 10.0);
+            let (low, high) = (f64::from(self.y(series.bars[0].1)), f64::from(self.y(series.bars[0].3)));
+            [(x - reach, y - reach, x + reach, y + reach), (x - 20.0, high, x + 20.0, low)]
         };
-        let obstacles: Vec<labels::Area> = bars.iter().flat_map(mark).collect();
+        let obstacles: Vec<labels::Area> = named.iter().flat_map(mark).collect();
         let room = (f64::from(left), f64::from(top), f64::from(right + 200), f64::from(bottom - 40));
         let centres = labels::around(&points, &sizes, &obstacles, room, 2.0 * MARKER);
-        for ((series, point, _), ((cx, cy), (wide, _))) in bars.into_iter().zip(centres.into_iter().zip(sizes)) {
+        for ((series, point), ((cx, cy), (wide, _))) in named.into_iter().zip(centres.into_iter().zip(sizes)) {
             let (dx, dy) = (cx - f64::from(point.0), cy - f64::from(point.1));
             if (dx.abs() - wide / 2.0).max(dy.abs() - 75.0) > 2.5 * MARKER {
                 let edge = (
