@@ -108,7 +108,7 @@ fn experiments_that_ask_for_the_impossible_are_refused_by_key() {
         ("\"validation\"]", "\"testing\"]", &["subset \"testing\"", "\"validation\"", "protocol.pool"][..]),
         ("[50, 100]", "[5, 100]", &["5 % of 8 training videos rounds to zero", "at least 6.25 %", "protocol.fractions"]),
         ("seeds = ", "sedes = ", &["recordings.toml", "unknown field `sedes`", "line"]),
-        ("arch.prior", "arch.tridet", &["recordings.toml", "unknown variant `slowfast`"]),
+        ("arch.prior", "arch.slowfast", &["recordings.toml", "unknown variant `slowfast`"]),
         ("dim = 4", "dim = \"4\"", &["recordings.toml", "line", "dim"]),
         ("annotations.json", "${NO_SUCH_FOLDER}/a.json", &["recordings.toml", "NO_SUCH_FOLDER", "dataset.annotations"]),
         ("rate = 1.0, ", "", &["dataset.features", "`rate`"]),
