@@ -119,7 +119,10 @@ impl GtadConfig {
         ask(self.hidden > 0 && self.hidden % 64 == 0, "`hidden` must be a positive multiple of 64 (32 groups on half of it)")?;
         ask(self.roi_bins >= 1 && self.context_bins >= 1, "`roi_bins` and `context_bins` must be at least 1")?;
         ask(self.map_wide > 0 && self.map_channels > 0, "`map_wide` and `map_channels` must be positive")?;
-        ask((0.0..1.0).contains(&self.positive_tiou) && self.map_prior >= 0.0, "`positive_tiou` must be in [0, 1), `map_prior` not negative")?;
+        ask(
+            (0.0..1.0).contains(&self.positive_tiou) && self.map_prior >= 0.0,
+            "`positive_tiou` must be in [0, 1), `map_prior` not negative",
+        )?;
         ask(self.map_kernel >= 1 && self.map_kernel % 2 == 1, "`map_kernel` must be odd")?;
         ask(self.map_weights.0 >= 0.0 && self.map_weights.1 >= 0.0 && self.class_weight >= 0.0, "weights must not be negative")?;
         ask(self.nms_sigma > 0.0 && self.nms_keep >= 1, "`nms_sigma` and `nms_keep` must be positive")

@@ -78,9 +78,8 @@ impl Grid {
             let (overlap, label) = self.overlaps(instances);
             iou.extend(overlap);
             labels.extend(label);
-            let curve = |boundary: fn(&CellInstance) -> f64| {
-                boundary_curve(instances.iter().map(|i| boundary(i) / self.time as f64), self.time)
-            };
+            let curve =
+                |boundary: fn(&CellInstance) -> f64| boundary_curve(instances.iter().map(|i| boundary(i) / self.time as f64), self.time);
             start.extend(curve(|i| i.start));
             end.extend(curve(|i| i.end));
         }
@@ -88,9 +87,9 @@ impl Grid {
         let tensor = |values: &[f32], shape: &[i64]| Tensor::from_slice(values).view(shape).to_device(device);
         let mut draw = || tensor(&iou.iter().map(|_| rng.uniform_f32()).collect::<Vec<_>>(), &[batch, durations, time]);
         let draws = [draw(), draw()];
-        let classes = classes.and_then(|n| self.class_sample(&iou, &labels, n, rng)).map(|(anchors, classes)| {
-            (Tensor::from_slice(&anchors).to_device(device), Tensor::from_slice(&classes).to_device(device))
-        });
+        let classes = classes
+            .and_then(|n| self.class_sample(&iou, &labels, n, rng))
+            .map(|(anchors, classes)| (Tensor::from_slice(&anchors).to_device(device), Tensor::from_slice(&classes).to_device(device)));
         Targets {
             iou: tensor(&iou, &[batch, durations, time]),
             valid: self.valid().to_device(device),
