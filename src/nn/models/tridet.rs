@@ -10,7 +10,8 @@
 //! - The two depth-wise convolutions of the window branch are computed as one, with the sum of their kernels.
 //! - In training, offsets are decoded at positive pairs of point and class only; the release decodes all pairs first.
 //! - Inputs may be of any length; the release stops at a multiple of the training length.
-//! - The laptop preset starts the SGP convolutions off zero, so that it trains the network the paper describes.
+//! - The laptop preset starts the SGP convolutions off zero, so that it trains the network the paper describes, and has no
+//!   stochastic depth.
 
 use std::ops::Range;
 
@@ -279,10 +280,11 @@ impl PointNetwork for TriDet {
     fn forward(&self, x: &Tensor, valid: &[usize], stochastic: bool) -> Outputs {
         let time = x.size()[2];
         let masks = self.shared.masks(valid, time as usize, x.device());
-        let mut x = self.embedding.forward(x, &masks[0]);
-        if let Some(positions) = &self.positions {
-            x = x + masks[0].apply(positions.of(time));
-        }
+        let embedded = self.embedding.forward(x, &masks[0]);
+        let mut x = match &self.positions {
+            Some(positions) => embedded + masks[0].apply(positions.of(time)),
+            None => embedded,
+        };
         for block in &self.stem {
             x = block.forward(&x, &masks[0], stochastic);
         }
@@ -355,6 +357,7 @@ mod tests {
 
     /// Values of all parameters' gradients, zero where there is none, and whether there is.
     fn gradients(network: &TriDet, params: &Params, batch: &Batch) -> Vec<(bool, Tensor)> {
+        network.shared.normaliser.set(network.config.points.loss_norm);
         let terms = network.terms(&network.forward(&batch.x, &batch.valid, false), batch);
         let mut gradients = Gradients::none(params);
         gradients.add(params, &(&terms[0].value + &terms[1].value), &[]);
