@@ -370,7 +370,7 @@ fn padding(f: &Fixture, case: &str) -> Result<Option<Tensor>, Error> {
 fn truth(train: &Fixture, batch: i64) -> Result<(Truth, Vec<Vec<i64>>), Error> {
     let (mut segments, mut labels) = (Vec::new(), Vec::new());
     for i in 0..batch {
-        segments.push(train.get(&format!("target.{i}.segments"))?.view([-1, 2]));
+        segments.push(train.get(&format!("target.{i}.segments"))?);
         labels.push(Vec::<i64>::try_from(train.get(&format!("target.{i}.labels"))?.view([-1])).expect("an integer array"));
     }
     let counts: Vec<usize> = labels.iter().map(Vec::len).collect();

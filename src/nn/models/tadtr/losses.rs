@@ -30,7 +30,8 @@ impl Truth {
         let segments: Vec<[f32; 2]> = instances.iter().flatten().map(share).collect();
         let labels: Vec<i64> = instances.iter().flatten().map(|i| i.label as i64).collect();
         let counts: Vec<usize> = instances.iter().map(Vec::len).collect();
-        Self::from_arrays(Tensor::from_slice(&segments.concat()).view([-1, 2]), Tensor::from_slice(&labels), &counts, device)
+        let size = [labels.len() as i64, 2];
+        Self::from_arrays(Tensor::from_slice(&segments.concat()).view(size), Tensor::from_slice(&labels), &counts, device)
     }
 
     /// From (centre, width) `[G, 2]`, classes `[G]` and the number of instances of every input.
@@ -120,16 +121,14 @@ pub fn set_losses(logits: &Tensor, segments: &Tensor, truth: &Truth, matches: &M
         }
     }
     let device = logits.device();
+    let pairs = rows.len() as i64 / layers;
     let (rows, instances) = (Tensor::from_slice(&rows).to_device(device), Tensor::from_slice(&instances).to_device(device));
-    let wanted = Tensor::zeros([layers * batch * queries, classes], (Kind::Float, device));
-    let _ = wanted.shallow_clone().index_put_(
-        &[Some(&rows), Some(&truth.labels.index_select(0, &instances))],
-        &Tensor::from(1f32).to_device(device),
-        false,
-    );
+    let mut wanted = Tensor::zeros([layers * batch * queries, classes], (Kind::Float, device));
+    let _ =
+        wanted.index_put_(&[Some(&rows), Some(&truth.labels.index_select(0, &instances))], &Tensor::from(1f32).to_device(device), false);
     let class = focal(logits, &wanted.view([layers, batch, queries, classes])).sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Float);
     let (found, meant) = (segments.reshape([-1, 2]).index_select(0, &rows), truth.segments.index_select(0, &instances));
-    let per_layer = |x: Tensor| x.view([layers, -1]).sum_dim_intlist([1].as_slice(), false, Kind::Float) / truth.scale();
+    let per_layer = |x: Tensor| x.view([layers, pairs]).sum_dim_intlist([1].as_slice(), false, Kind::Float) / truth.scale();
     let ((s1, e1), (s2, e2)) = (borders(&found), borders(&meant));
     SetLosses {
         class: class / truth.scale(),
