@@ -62,7 +62,7 @@ fn batch() -> Batch {
     };
     let truth = (0..2).map(|_| (0..15).map(|_| instance()).collect()).collect();
     let x = Tensor::randn([2, CHANNELS, TIME], (Kind::Float, Device::Cpu));
-    x.get(1).narrow(1, 2100, TIME - 2100).zero_();
+    let _ = x.get(1).narrow(1, 2100, TIME - 2100).zero_();
     Batch { x, valid: vec![TIME as usize, 2100], truth, rng }
 }
 
