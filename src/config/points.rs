@@ -37,6 +37,9 @@ pub struct Points {
     pub class_wise: bool,
     /// tIoU from which the suppressed vote on a segment's boundaries; 0 = no voting. Only without `class_wise`.
     pub voting: f64,
+    /// First value of the biases of the distances to the boundaries, in strides. At 0, as published, a short training at a high
+    /// rate can push one of the two below 0 everywhere, where ReLU passes no gradient: it stays 0 for ever.
+    pub offset_start: f64,
 }
 
 impl Points {
@@ -50,6 +53,7 @@ impl Points {
         ask(self.candidates >= 1 && self.nms_keep >= 1, "`candidates` and `nms_keep` must be at least 1")?;
         ask(self.nms_sigma > 0.0 && self.min_length >= 0.0, "`nms_sigma` must be positive and `min_length` not negative")?;
         ask((0.0..=1.0).contains(&self.voting), "`voting` must be in [0, 1]")?;
+        ask(self.offset_start >= 0.0, "`offset_start` must not be negative")?;
         ask(self.voting == 0.0 || !self.class_wise, "`voting` needs `class_wise = false`")
     }
 

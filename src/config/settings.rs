@@ -137,7 +137,7 @@ macro_rules! settings {
             points: crate::config::points::Points {
                 levels: usize, range: f64, centre_radius: f64, head_dim: i64, head_layers: usize, loss_norm: f64,
                 reg_weight: f64, label_smoothing: f64, min_score: f64, candidates: usize, min_length: f64, nms_sigma: f64,
-                nms_keep: usize, class_wise: bool, voting: f64,
+                nms_keep: usize, class_wise: bool, voting: f64, offset_start: f64,
             }
         ] $(#[$meta])* $name { $($own)* } }
     };

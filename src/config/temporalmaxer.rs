@@ -62,14 +62,27 @@ impl TemporalMaxerConfig {
             nms_keep: 200,
             class_wise: true,
             voting: 0.0,
+            offset_start: 0.0,
         };
         let thumos14 = Self { preset, common: common.clone(), points: points.clone(), dim: 512, embedding_layers: 2 };
         match preset {
             Preset::Thumos14 => Ok(thumos14),
             Preset::Activitynet => Err("TemporalMaxer has no published ActivityNet configuration; start from \"thumos14\"".into()),
             Preset::Laptop => Ok(Self {
-                common: Common { window: 512, epochs: 35, batch: 4, lr: 1e-3, standardise: true, steps: 300, ..common },
-                points: Points { head_dim: 128, ..points },
+                // Few updates: a faster average, a normaliser near where it settles, distances that begin above 0.
+                common: Common {
+                    pool: 2,
+                    window: 512,
+                    epochs: 35,
+                    batch: 4,
+                    lr: 3e-3,
+                    standardise: true,
+                    noise: 0.7,
+                    steps: 250,
+                    ema: 0.98,
+                    ..common
+                },
+                points: Points { head_dim: 128, loss_norm: 30.0, offset_start: 1.0, ..points },
                 dim: 128,
                 ..thumos14
             }),

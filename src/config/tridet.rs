@@ -80,6 +80,7 @@ impl TriDetConfig {
             nms_keep: 2000,
             class_wise: true,
             voting: 0.0,
+            offset_start: 0.0,
         };
         let thumos14 = Self {
             preset,

@@ -61,6 +61,12 @@ impl OffsetHead {
         }
     }
 
+    /// With other initial biases than 0, which keep the ReLU from being shut from the start.
+    pub fn starting_at(self, bias: f64) -> Self {
+        self.output.set_bias(bias);
+        self
+    }
+
     /// Levels `[B, C, T_l]` → `[B, outputs, T_l]`.
     pub fn forward(&self, levels: &[Tensor], masks: &[Mask]) -> Vec<Tensor> {
         let one =

@@ -129,6 +129,11 @@ impl MaskedConv1d {
         Self(Conv1d::new(params, &format!("{path}.conv"), spec))
     }
 
+    /// Sets every bias.
+    pub fn set_bias(&self, value: f64) {
+        tch::no_grad(|| self.0.bias.iter().for_each(|bias| drop(bias.shallow_clone().fill_(value))));
+    }
+
     /// `[B, C, T]` → `[B, C', T / stride]`; `mask` is that of the output.
     pub fn forward(&self, x: &Tensor, mask: &Mask) -> Tensor {
         mask.apply(self.0.forward(x))

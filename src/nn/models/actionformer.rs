@@ -155,7 +155,7 @@ impl ActionFormer {
             branch,
             neck,
             classes: ClassHead::new(params, "cls_head", head, classes),
-            offsets: OffsetHead::new(params, "reg_head", head, 2, points.levels),
+            offsets: OffsetHead::new(params, "reg_head", head, 2, points.levels).starting_at(points.offset_start),
             multiple: structure.windows.iter().enumerate().map(reach).max().unwrap_or(1),
             shared: Shared::new(points, window, classes, Vote::ScoreTimesOverlap),
         }

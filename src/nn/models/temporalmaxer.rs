@@ -41,7 +41,7 @@ impl TemporalMaxer {
         Self {
             embedding: Tower::new(params, "backbone.embd", "backbone.embd_norm", &widths),
             classes: ClassHead::new(params, "cls_head", head, classes),
-            offsets: OffsetHead::new(params, "reg_head", head, 2, points.levels),
+            offsets: OffsetHead::new(params, "reg_head", head, 2, points.levels).starting_at(points.offset_start),
             shared: Shared::new(points, config.common.window, classes, Vote::ScoreTimesOverlap),
         }
     }

@@ -158,6 +158,7 @@ impl<'a> Manifest<'a> {
             nms_sigma: self.number("/config/test_cfg/nms_sigma")?,
             nms_keep: self.count("/config/test_cfg/max_seg_num")?,
             class_wise,
+            offset_start: 0.0,
             voting: if class_wise { 0.0 } else { self.number("/config/test_cfg/voting_thresh")? },
         })
     }
