@@ -128,7 +128,7 @@ pub fn set_losses(logits: &Tensor, segments: &Tensor, truth: &Truth, matches: &M
         wanted.index_put_(&[Some(&rows), Some(&truth.labels.index_select(0, &instances))], &Tensor::from(1f32).to_device(device), false);
     let class = focal(logits, &wanted.view([layers, batch, queries, classes])).sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Float);
     let (found, meant) = (segments.reshape([-1, 2]).index_select(0, &rows), truth.segments.index_select(0, &instances));
-    let per_layer = |x: Tensor| x.view([layers, pairs]).sum_dim_intlist([1].as_slice(), false, Kind::Float) / truth.scale();
+    let per_layer = |x: Tensor| x.view([layers, pairs * x.size()[1]]).sum_dim_intlist([1].as_slice(), false, Kind::Float) / truth.scale();
     let ((s1, e1), (s2, e2)) = (borders(&found), borders(&meant));
     SetLosses {
         class: class / truth.scale(),
