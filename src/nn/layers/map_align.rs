@@ -165,7 +165,6 @@ impl MapAlign {
     }
 }
 
-
 /// Defines a function compiled for any processor, for AVX2 and for AVX-512, which calls the best one. All of them round
 /// alike: nothing fuses a multiplication with an addition.
 macro_rules! on_widest_registers {
