@@ -5,6 +5,9 @@ use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settin
 settings! {
     /// Every setting of G-TAD, resolved; in a file only what differs from the preset is written.
     pub struct GtadConfig: common {
+        /// Initial weights of the hidden layers relative to PyTorch's default, which the release uses: 1; √6 keeps the size of
+        /// what passes a layer and its ReLU, so that training starts at once.
+        init_gain: f64,
         /// Longest anchor in cells (D).
         max_duration: usize,
         /// Channels of the graph layers.
@@ -25,6 +28,8 @@ settings! {
         positive_tiou: f64,
         /// Positive anchors that the classification's balance counts beside the real ones: 10 on THUMOS14.
         map_prior: f64,
+        /// Weigh anchors so that an instance counts the same whatever its length (ours).
+        balance: bool,
         /// Weight of the class head's loss beside the published ones (ours).
         class_weight: f64,
         /// Keep a proposal only if both ends lie on boundary peaks (ActivityNet).
@@ -72,6 +77,7 @@ impl GtadConfig {
         let thumos14 = Self {
             preset,
             common: common.clone(),
+            init_gain: 1.0,
             max_duration: 64,
             hidden: 256,
             roi_bins: 16,
@@ -82,6 +88,7 @@ impl GtadConfig {
             map_weights: (1.0, 10.0),
             positive_tiou: 0.9,
             map_prior: 10.0,
+            balance: false,
             class_weight: 1.0,
             boundary_filter: false,
             nms_sigma: 0.46,
@@ -103,11 +110,33 @@ impl GtadConfig {
                 ..thumos14
             }),
             Preset::Laptop => Ok(Self {
-                common: Common { lr: 1e-3, standardise: true, keep_share: 0.5, steps: 300, ..common },
-                max_duration: 128,
+                common: Common {
+                    window: 128,
+                    stride: 64,
+                    test_stride: 0,
+                    jitter: true,
+                    keep_share: 0.5,
+                    standardise: true,
+                    noise: 0.7,
+                    steps: 250,
+                    batch: 4,
+                    lr: 2e-3,
+                    schedule: Schedule::Cosine,
+                    clip: 5.0,
+                    ..common
+                },
+                init_gain: 2.45,
+                max_duration: 90,
                 hidden: 64,
                 roi_bins: 8,
                 context_bins: 8,
+                map_wide: 128,
+                map_channels: 32,
+                map_weights: (10.0, 1.0),
+                positive_tiou: 0.7,
+                map_prior: 0.0,
+                balance: true,
+                nms_sigma: 0.35,
                 ..thumos14
             }),
         }
@@ -117,6 +146,7 @@ impl GtadConfig {
         ask((1..=self.common.window).contains(&self.max_duration), "`max_duration` must be 1 to `window` cells")?;
         ask(self.common.temporal != Temporal::Whole, "`temporal` must be \"windows\" or \"rescale\": G-TAD's anchors need a fixed length")?;
         ask(self.hidden > 0 && self.hidden % 64 == 0, "`hidden` must be a positive multiple of 64 (32 groups on half of it)")?;
+        ask(self.init_gain > 0.0 && self.init_gain.is_finite(), "`init_gain` must be a positive number")?;
         ask(self.roi_bins >= 1 && self.context_bins >= 1, "`roi_bins` and `context_bins` must be at least 1")?;
         ask(self.map_wide > 0 && self.map_channels > 0, "`map_wide` and `map_channels` must be positive")?;
         ask(

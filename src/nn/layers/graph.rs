@@ -7,13 +7,14 @@ use tch::{Kind, Tensor};
 use crate::nn::macs;
 use crate::nn::params::{Init, Params};
 
-/// A weight and a bias as PyTorch initialises a convolution of any rank: uniform within ±1/√fan_in.
-pub fn weight_and_bias(params: &mut Params, path: &str, size: &[i64]) -> (Tensor, Tensor) {
-    let init = Init::Uniform(1.0 / (size[1..].iter().product::<i64>() as f64).sqrt());
-    (params.add(&format!("{path}.weight"), size, init), params.add(&format!("{path}.bias"), &size[..1], init))
+/// A weight and a bias as PyTorch initialises a convolution of any rank, uniform within ±1/√fan_in; the weight times `gain`.
+pub fn weight_and_bias(params: &mut Params, path: &str, size: &[i64], gain: f64) -> (Tensor, Tensor) {
+    let bound = 1.0 / (size[1..].iter().product::<i64>() as f64).sqrt();
+    let weight = params.add(&format!("{path}.weight"), size, Init::Uniform(gain * bound));
+    (weight, params.add(&format!("{path}.bias"), &size[..1], Init::Uniform(bound)))
 }
 
-/// A grouped convolution over time with "same" padding, initialised as PyTorch does.
+/// A grouped convolution over time with "same" padding, initialised by [`weight_and_bias`].
 pub struct TimeConv {
     weight: Tensor,
     bias: Tensor,
@@ -22,8 +23,8 @@ pub struct TimeConv {
 
 impl TimeConv {
     /// `path.weight` of `size`: output channels, input channels of a group, odd kernel; further axes must be 1.
-    pub fn new(params: &mut Params, path: &str, size: &[i64], groups: i64) -> Self {
-        let (weight, bias) = weight_and_bias(params, path, size);
+    pub fn new(params: &mut Params, path: &str, size: &[i64], groups: i64, gain: f64) -> Self {
+        let (weight, bias) = weight_and_bias(params, path, size, gain);
         Self { weight, bias, groups }
     }
 
@@ -74,17 +75,17 @@ const GROUPS: i64 = 32;
 
 impl GcNext {
     /// `path.tconvs.{0, 2, 4}` and `path.sconvs.{0, 2, 4}` for `channels` values, half as many inside (a multiple of 32).
-    pub fn new(params: &mut Params, path: &str, channels: i64) -> Self {
+    pub fn new(params: &mut Params, path: &str, channels: i64, gain: f64) -> Self {
         let width = channels / 2;
         let grouped = width / GROUPS;
         let (temporal, semantic) = (|j: i64| format!("{path}.tconvs.{j}"), |j: i64| format!("{path}.sconvs.{j}"));
         Self {
-            enter: TimeConv::new(params, &temporal(0), &[width, channels, 1], 1),
-            mix: TimeConv::new(params, &temporal(2), &[width, grouped, 3], GROUPS),
-            leave: TimeConv::new(params, &temporal(4), &[channels, width, 1], 1),
-            pair: weight_and_bias(params, &semantic(0), &[width, 2 * channels, 1, 1]),
-            pair_mix: TimeConv::new(params, &semantic(2), &[width, grouped, 1, 1], GROUPS),
-            pair_leave: TimeConv::new(params, &semantic(4), &[channels, width, 1, 1], 1),
+            enter: TimeConv::new(params, &temporal(0), &[width, channels, 1], 1, gain),
+            mix: TimeConv::new(params, &temporal(2), &[width, grouped, 3], GROUPS, gain),
+            leave: TimeConv::new(params, &temporal(4), &[channels, width, 1], 1, gain),
+            pair: weight_and_bias(params, &semantic(0), &[width, 2 * channels, 1, 1], gain),
+            pair_mix: TimeConv::new(params, &semantic(2), &[width, grouped, 1, 1], GROUPS, gain),
+            pair_leave: TimeConv::new(params, &semantic(4), &[channels, width, 1, 1], 1, gain),
         }
     }
 

@@ -71,3 +71,16 @@ pub fn map_classification(p: &Tensor, truth: &Tensor, valid: &Tensor, threshold:
     let (of_positive, of_negative) = (0.5 * n / np.max(1.0), 0.5 * n / (n - np).max(1.0));
     -(positive * log_of(p) * of_positive + negative * log_of_rest(p) * of_negative).sum(Kind::Float) / n
 }
+
+/// As [`map_regression`], with given weights instead of bands.
+pub fn weighted_regression(p: &Tensor, truth: &Tensor, weights: &Tensor) -> Tensor {
+    ((p - truth).square() * weights).sum(Kind::Float) * 0.5 / weights.sum(Kind::Float)
+}
+
+/// As [`map_classification`], each class a weighted mean and half of the loss.
+pub fn weighted_classification(p: &Tensor, truth: &Tensor, weights: &Tensor, threshold: f64) -> Tensor {
+    let positive = mask(&truth.gt(threshold)) * weights;
+    let negative = weights - &positive;
+    let mean = |log: Tensor, weights: &Tensor| (log * weights).sum(Kind::Float) / weights.sum(Kind::Float).clamp_min(1e-6);
+    -(mean(log_of(p), &positive) + mean(log_of_rest(p), &negative)) * 0.5
+}

@@ -19,7 +19,9 @@
 //! - Anchors that begin in the padding of a short input, or end beyond it, are no proposals.
 //! - A batch without an anchor above tIoU 0.7 has regression loss 0, where the release divides 0 by 0; likewise the balanced
 //!   cross-entropies without positive or negative elements.
-//! - Standardised inputs, input noise and jittered windows are ours, for the laptop preset.
+//! - With `balance` the losses of the map weigh its anchors so that an instance counts the same whatever its length, and the
+//!   class head is trained on as many anchors of every instance (ours, for the laptop preset).
+//! - Standardised inputs, input noise, jittered windows and larger initial weights are ours, for the laptop preset.
 //!
 //! [`map_align`]: crate::nn::layers::map_align
 
@@ -33,7 +35,9 @@ use crate::config::GtadConfig;
 use crate::nn::layers::graft::Graft;
 use crate::nn::layers::graph::{GcNext, TimeConv, nearest, pick, weight_and_bias};
 use crate::nn::layers::map_align::MapAlign;
-use crate::nn::layers::map_losses::{balanced_cross_entropy, map_classification, map_regression};
+use crate::nn::layers::map_losses::{
+    balanced_cross_entropy, map_classification, map_regression, weighted_classification, weighted_regression,
+};
 use crate::nn::macs;
 use crate::nn::network::Terms;
 use crate::nn::optim::{Gradients, value};
@@ -97,27 +101,29 @@ impl Gtad {
     /// Builds the network for inputs of `channels` values (a multiple of 4), with a class head where `classes` is given.
     pub fn new(params: &mut Params, config: &GtadConfig, channels: i64, classes: Option<i64>) -> Self {
         let (hidden, wide, inner) = (config.hidden, config.map_wide, config.map_channels);
+        let gain = config.init_gain;
         let boundary = |params: &mut Params, path: &str| {
-            (GcNext::new(params, &format!("{path}.0"), hidden), TimeConv::new(params, &format!("{path}.1"), &[1, hidden, 1], 1))
+            let block = GcNext::new(params, &format!("{path}.0"), hidden, gain);
+            (block, TimeConv::new(params, &format!("{path}.1"), &[1, hidden, 1], 1, 1.0))
         };
-        let enter = TimeConv::new(params, "backbone1.0", &[hidden, channels / 4, 3], 4);
-        let base = GcNext::new(params, "backbone1.2", hidden);
+        let enter = TimeConv::new(params, "backbone1.0", &[hidden, channels / 4, 3], 4, gain);
+        let base = GcNext::new(params, "backbone1.2", hidden, gain);
         let (start, end) = (boundary(params, "regu_s"), boundary(params, "regu_e"));
-        let graph = GcNext::new(params, "backbone2.0", hidden);
+        let graph = GcNext::new(params, "backbone2.0", hidden, gain);
         let bins = config.roi_bins + config.context_bins;
         let k = config.map_kernel;
-        let mut layer = |j: i64, size: &[i64]| weight_and_bias(params, &format!("localization.{j}"), size);
+        let mut layer = |j: i64, size: &[i64], gain| weight_and_bias(params, &format!("localization.{j}"), size, gain);
         let localization = Localization {
-            aligned: layer(0, &[wide, hidden * bins, 1, 1]),
-            reduce: layer(2, &[inner, wide, 1, 1]),
-            convs: [layer(4, &[inner, inner, k, k]), layer(6, &[inner, inner, k, k])],
-            score: layer(8, &[2, inner, 1, 1]),
+            aligned: layer(0, &[wide, hidden * bins, 1, 1], gain),
+            reduce: layer(2, &[inner, wide, 1, 1], gain),
+            convs: [layer(4, &[inner, inner, k, k], gain), layer(6, &[inner, inner, k, k], gain)],
+            score: layer(8, &[2, inner, 1, 1], 1.0),
         };
         let groups = [config.roi_bins as usize, config.context_bins as usize];
         let groups = if config.roi_bins == config.context_bins { &groups[..1] } else { &groups };
         Self {
             align: MapAlign::new(config.common.window, config.max_duration, groups),
-            class_head: classes.map(|n| weight_and_bias(params, "class_head", &[n + 1, inner])),
+            class_head: classes.map(|n| weight_and_bias(params, "class_head", &[n + 1, inner], 1.0)),
             config: config.clone(),
             enter,
             base,
@@ -179,9 +185,18 @@ impl Gtad {
         let bias = &self.localization.aligned.1;
         let graft = Graft::open(&cells.products, |products| self.align.forward(products, bias));
         let map = self.map(&graft.output);
-        let valid = &targets.valid;
-        let regression = map_regression(&map.iou.select(3, 0), &targets.iou, valid, [&targets.draws[0], &targets.draws[1]]);
-        let classification = map_classification(&map.iou.select(3, 1), &targets.iou, valid, config.positive_tiou, config.map_prior);
+        let (valid, truth) = (&targets.valid, &targets.iou);
+        let (regressed, classified) = (map.iou.select(3, 0), map.iou.select(3, 1));
+        let (regression, classification) = match &targets.weights {
+            None => (
+                map_regression(&regressed, truth, valid, [&targets.draws[0], &targets.draws[1]]),
+                map_classification(&classified, truth, valid, config.positive_tiou, config.map_prior),
+            ),
+            Some(weights) => (
+                weighted_regression(&regressed, truth, weights),
+                weighted_classification(&classified, truth, weights, config.positive_tiou),
+            ),
+        };
         let mut cost = &regression * config.map_weights.0 + &classification * config.map_weights.1;
         let mut terms: Terms = vec![("pem_reg".into(), value(&regression)), ("pem_cls".into(), value(&classification))];
         terms.push(("subgraph".into(), value(&cost)));

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::Gtad;
-use super::targets::Grid;
+use super::targets::{Grid, Wanted};
 use crate::config::GtadConfig;
 use crate::data::Segment;
 use crate::eval::{Detection, nms};
@@ -106,7 +106,8 @@ impl Network for GtadNetwork {
     }
 
     fn backward(&self, params: &Params, batch: &mut network::Batch, gradients: &mut Gradients) -> Terms {
-        let targets = self.grid.targets(&batch.truth, self.classes, &mut batch.rng, batch.x.device());
+        let wanted = Wanted { classes: self.classes, balance: self.config.balance.then_some(self.config.positive_tiou) };
+        let targets = self.grid.targets(&batch.truth, wanted, &mut batch.rng, batch.x.device());
         self.network.backward(params, &batch.x, &targets, gradients)
     }
 
