@@ -114,7 +114,7 @@ impl ActionFormerConfig {
             Preset::Laptop => Ok(Self {
                 // Few updates: a faster average, a normaliser near where it settles, distances that begin above 0. Residual branches
                 // are at full strength at once, since the scales of stochastic depth would begin near 0.
-                common: Common { pool: 2, window: 512, batch: 4, lr: 1e-3, standardise: true, noise: 0.7, steps: 200, ema: 0.98, ..common },
+                common: Common { window: 512, batch: 4, lr: 1e-3, standardise: true, noise: 0.7, steps: 200, ema: 0.98, ..common },
                 points: Points { head_dim: 96, loss_norm: 30.0, offset_start: 1.0, ..points },
                 dim: 96,
                 stem_layers: 1,

@@ -71,7 +71,6 @@ impl TemporalMaxerConfig {
             Preset::Laptop => Ok(Self {
                 // Few updates: a faster average, a normaliser near where it settles, distances that begin above 0.
                 common: Common {
-                    pool: 2,
                     window: 512,
                     epochs: 35,
                     batch: 4,

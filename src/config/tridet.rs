@@ -137,7 +137,6 @@ impl TriDetConfig {
                 // Few updates: a faster average, a normaliser near where it settles, and residual branches at full strength,
                 // since the scales of stochastic depth start near zero and have no time to grow.
                 common: Common {
-                    pool: 2,
                     window: 512,
                     epochs: 35,
                     warmup_epochs: 5.0,
