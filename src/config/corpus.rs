@@ -89,10 +89,10 @@ mod tests {
     #[test]
     fn the_shipped_experiments_on_real_recordings_load() {
         for (name, cells, parts) in [
-            ("sbhar.toml", 100, (49, 12)),
-            ("salads50.toml", 100, (40, 10)),
-            ("sbhar-official.toml", 12, (42, 19)),
-            ("salads50-official.toml", 12, (40, 10)),
+            ("sbhar.toml", 350, (49, 12)),
+            ("salads50.toml", 350, (40, 10)),
+            ("sbhar-official.toml", 42, (42, 19)),
+            ("salads50-official.toml", 42, (40, 10)),
         ] {
             let experiment = experiment(name);
             let data = crate::base::Digest::of_bytes(b"data");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::settings::ask;
+use super::settings::{Common, Optimiser, Schedule, Temporal, ask};
 
 /// What ActionFormer, TemporalMaxer and TriDet share beside [`super::settings::Common`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +40,53 @@ pub struct Points {
     /// First value of the biases of the distances to the boundaries, in strides. At 0, as published, a short training at a high
     /// rate can push one of the two below 0 everywhere, where ReLU passes no gradient: it stays 0 for ever.
     pub offset_start: f64,
+}
+
+/// ActionFormer's recipe for THUMOS14, from which the others were made.
+pub(super) fn thumos14() -> (Common, Points) {
+    let common = Common {
+        temporal: Temporal::Whole,
+        window: 2304,
+        stride: 1152,
+        test_stride: 0,
+        jitter: false,
+        crop: 0.9,
+        keep_share: 0.5,
+        pool: 1,
+        standardise: false,
+        noise: 0.0,
+        epochs: 35,
+        steps: 3500,
+        batch: 2,
+        optimiser: Optimiser::Adamw,
+        lr: 1e-4,
+        weight_decay: 0.05,
+        schedule: Schedule::WarmupCosine,
+        warmup_epochs: 5.0,
+        min_lr: 1e-8,
+        decay_epoch: 35,
+        clip: 1.0,
+        ema: 0.999,
+    };
+    let points = Points {
+        levels: 6,
+        range: 4.0,
+        centre_radius: 1.5,
+        head_dim: 512,
+        head_layers: 3,
+        loss_norm: 100.0,
+        reg_weight: 1.0,
+        label_smoothing: 0.0,
+        min_score: 0.001,
+        candidates: 2000,
+        min_length: 0.05,
+        nms_sigma: 0.5,
+        nms_keep: 200,
+        class_wise: true,
+        voting: 0.0,
+        offset_start: 0.0,
+    };
+    (common, points)
 }
 
 impl Points {

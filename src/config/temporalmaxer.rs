@@ -1,7 +1,7 @@
 //! Settings of TemporalMaxer.
 
-use super::points::Points;
-use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settings};
+use super::points::{self, Points};
+use super::settings::{Common, Preset, ask, settings};
 
 settings! {
     /// Every setting of TemporalMaxer, resolved; in a file only what differs from the preset is written.
@@ -22,48 +22,8 @@ impl TemporalMaxerConfig {
     /// # Errors
     /// Nothing was published for that data set.
     pub fn preset(preset: Preset) -> Result<Self, String> {
-        let common = Common {
-            temporal: Temporal::Whole,
-            window: 2304,
-            stride: 1152,
-            test_stride: 1152,
-            jitter: false,
-            crop: 0.9,
-            keep_share: 0.5,
-            pool: 1,
-            standardise: false,
-            noise: 0.0,
-            epochs: 65,
-            steps: 6500,
-            batch: 2,
-            optimiser: Optimiser::Adamw,
-            lr: 1e-4,
-            weight_decay: 0.05,
-            schedule: Schedule::WarmupCosine,
-            warmup_epochs: 5.0,
-            min_lr: 1e-8,
-            decay_epoch: 35,
-            clip: 1.0,
-            ema: 0.999,
-        };
-        let points = Points {
-            levels: 6,
-            range: 4.0,
-            centre_radius: 1.5,
-            head_dim: 512,
-            head_layers: 3,
-            loss_norm: 100.0,
-            reg_weight: 1.0,
-            label_smoothing: 0.0,
-            min_score: 0.001,
-            candidates: 2000,
-            min_length: 0.05,
-            nms_sigma: 0.5,
-            nms_keep: 200,
-            class_wise: true,
-            voting: 0.0,
-            offset_start: 0.0,
-        };
+        let (common, points) = points::thumos14();
+        let common = Common { epochs: 65, steps: 6500, ..common };
         let thumos14 = Self { preset, common: common.clone(), points: points.clone(), dim: 512, embedding_layers: 2 };
         match preset {
             Preset::Thumos14 => Ok(thumos14),
@@ -89,6 +49,8 @@ impl TemporalMaxerConfig {
     }
 
     fn check(&self) -> Result<(), String> {
+        let coarsest = 1 << (self.points.levels - 1);
+        ask(self.common.window.is_multiple_of(coarsest), "`window` must be a multiple of 2^(`levels` - 1) cells")?;
         ask(self.dim > 0 && self.dim % 4 == 0, "`dim` must be a positive multiple of 4 (norm groups of the neck)")
     }
 }

@@ -7,7 +7,7 @@ use super::params::Params;
 use crate::base::Stream;
 use crate::data::Segment;
 use crate::data::windows::CellInstance;
-use crate::eval::Detection;
+use crate::eval::{Detection, nms};
 
 /// A training batch on the network's device.
 pub struct Batch {
@@ -133,4 +133,22 @@ pub fn with_video_classes(detections: &[Detection], classes: VideoClasses<'_>, c
     surest.truncate(classes.top);
     let of = |d: &Detection, label: usize| Detection { label, score: combine(d.score, classes.scores[label]), ..*d };
     detections.iter().flat_map(|d| surest.iter().map(|&label| of(d, label)).collect::<Vec<_>>()).collect()
+}
+
+/// The detections of a video from those of windows that score proposals, by soft-NMS. Class-agnostic ones were suppressed within
+/// their window: where several overlap they are once more, then each takes the video's classes with the product of the scores.
+pub fn merge_proposals(windows: &[Window], classes: Option<VideoClasses<'_>>, sigma: f64, keep: usize) -> Vec<Detection> {
+    let found: Vec<Detection> = windows.iter().flat_map(Window::in_video).collect();
+    let suppress = |candidates: &[Detection]| nms::soft_nms(candidates, sigma, keep);
+    match classes {
+        None => {
+            let mut kept = nms::per_class(&found, suppress);
+            kept.truncate(keep);
+            kept
+        }
+        Some(classes) => {
+            let kept = if windows.len() > 1 { suppress(&found) } else { found };
+            with_video_classes(&kept, classes, |detection, class| detection * class)
+        }
+    }
 }

@@ -3,8 +3,9 @@
 //! Source: github.com/happyharrycn/actionformer_release at 61ea7eb.
 //!
 //! # Deviations
-//! - Inputs are padded to the next multiple of the coarsest stride instead of to the window: with masks everywhere that
-//!   changes no result. (With a position table and an input longer than it, it would; there we pad as the authors do.)
+//! - Inputs are padded to one cell of the coarsest level behind their end instead of to the window. That changes no result:
+//!   no layer reads further into the padding, which its norms make differ from the zeros behind the last cell. (With a
+//!   position table and an input longer than it, it would; there we pad as the authors do.)
 //! - Local attention is blocks of queries against their band of keys, not the authors' overlapping chunks.
 //! - The last average of the weights is tested, as by the authors.
 
@@ -198,12 +199,12 @@ impl PointNetwork for ActionFormer {
     }
 
     fn padded_to(&self, longest: usize) -> usize {
-        let window = self.shared.window;
+        let (window, coarsest) = (self.shared.window, self.shared.coarsest());
+        let released = as_released(longest, window, self.multiple);
         if self.positions.is_some() && longest > window {
-            as_released(longest, window, self.multiple)
-        } else {
-            longest.max(1).next_multiple_of(self.shared.coarsest())
+            return released;
         }
+        released.min(longest.next_multiple_of(coarsest) + coarsest)
     }
 }
 
@@ -246,6 +247,7 @@ mod tests {
                 out.logits.iter().chain(&out.offsets).enumerate().map(|(i, t)| valid(t, i % out.masks.len())).collect::<Vec<_>>()
             };
             let least = network.padded(77) as i64;
+            assert_eq!(least, 96 + 32);
             for (a, b) in levels(least).iter().zip(levels(least + 5 * 32)) {
                 assert!((a - b).abs().max().double_value(&[]) < 2e-5);
             }

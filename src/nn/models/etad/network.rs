@@ -11,9 +11,9 @@ use crate::base::Stream;
 use crate::config::EtadConfig;
 use crate::config::etad::{Inference, ProposalSampling};
 use crate::data::Segment;
-use crate::eval::{Detection, nms};
+use crate::eval::Detection;
 use crate::nn::layers::boundaries::boundary_curve;
-use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, with_video_classes};
+use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, merge_proposals};
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
 
@@ -132,20 +132,7 @@ impl Network for EtadNetwork {
     }
 
     fn merge(&self, windows: Vec<Window>, classes: Option<VideoClasses<'_>>) -> Vec<Detection> {
-        let found: Vec<Detection> = windows.iter().flat_map(Window::in_video).collect();
-        let suppress = |candidates: &[Detection]| nms::soft_nms(candidates, self.config.nms_sigma, self.config.nms_keep);
-        match classes {
-            None => {
-                let mut kept = nms::per_class(&found, suppress);
-                kept.truncate(self.config.nms_keep);
-                kept
-            }
-            Some(classes) => {
-                // One input was suppressed already; several overlap and are suppressed once more (OpenTAD).
-                let kept = if windows.len() > 1 { suppress(&found) } else { found };
-                with_video_classes(&kept, classes, |detection, class| detection * class)
-            }
-        }
+        merge_proposals(&windows, classes, self.config.nms_sigma, self.config.nms_keep)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::config::GtadConfig;
 use crate::data::Segment;
 use crate::eval::{Detection, nms};
 use crate::nn::layers::boundaries::boundary_mask;
-use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, with_video_classes};
+use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, merge_proposals};
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
 
@@ -133,19 +133,6 @@ impl Network for GtadNetwork {
     }
 
     fn merge(&self, windows: Vec<Window>, classes: Option<VideoClasses<'_>>) -> Vec<Detection> {
-        let found: Vec<Detection> = windows.iter().flat_map(Window::in_video).collect();
-        let suppress = |candidates: &[Detection]| nms::soft_nms(candidates, self.config.nms_sigma, self.config.nms_keep);
-        match classes {
-            None => {
-                let mut kept = nms::per_class(&found, suppress);
-                kept.truncate(self.config.nms_keep);
-                kept
-            }
-            Some(classes) => {
-                // Several inputs overlap and are suppressed once more.
-                let kept = if windows.len() > 1 { suppress(&found) } else { found };
-                with_video_classes(&kept, classes, |detection, class| detection * class)
-            }
-        }
+        merge_proposals(&windows, classes, self.config.nms_sigma, self.config.nms_keep)
     }
 }
