@@ -68,7 +68,7 @@ mod tests {
     fn the_demo_has_all_cells_of_the_protocol() {
         let (experiment, corpus, split) = open("demo.toml");
         let grid = experiment.grid(&corpus.digest(&split).unwrap()).unwrap();
-        assert_eq!((split.train.len(), split.test.len(), grid.cells.len()), (80, 20, 2 * 10 * 5));
+        assert_eq!((split.train.len(), split.test.len(), grid.cells.len()), (80, 20, 4 * 10 * 5));
         assert_eq!(experiment.protocol.fractions.len(), 10);
     }
 
