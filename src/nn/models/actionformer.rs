@@ -163,10 +163,11 @@ impl ActionFormer {
     }
 
     fn backbone(&self, x: &Tensor, masks: &[Mask], stochastic: bool) -> Vec<Tensor> {
-        let mut x = self.embedding.forward(x, &masks[0]);
-        if let Some(positions) = &self.positions {
-            x = x + masks[0].apply(positions.of(masks[0].tensor.size()[2]));
-        }
+        let embedded = self.embedding.forward(x, &masks[0]);
+        let mut x = match &self.positions {
+            Some(positions) => embedded + masks[0].apply(positions.of(masks[0].tensor.size()[2])),
+            None => embedded,
+        };
         for block in &self.stem {
             x = block.forward(&x, &masks[0], stochastic);
         }
