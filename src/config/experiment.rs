@@ -88,7 +88,6 @@ pub struct ModelConfig {
 }
 
 /// The architecture, keyed by its name.
-#[expect(clippy::large_enum_variant, reason = "an experiment has a handful; a box would only complicate matching")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arch {
