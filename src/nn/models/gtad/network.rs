@@ -200,3 +200,67 @@ mod tests {
         assert_eq!(network.proposals(&scored, 10).len(), (1..=10).sum::<usize>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{Common, Preset};
+    use crate::data::synthetic::{SyntheticConfig, generate};
+    use crate::nn::task::{Labels, Task};
+
+    fn small(preset: Preset) -> GtadConfig {
+        let preset = GtadConfig::preset(preset).unwrap();
+        GtadConfig {
+            common: Common { window: 64, stride: 32, steps: 4, epochs: 2, batch: 4, ..preset.common },
+            max_duration: 48,
+            hidden: 64,
+            roi_bins: 4,
+            context_bins: if preset.context_bins == preset.roi_bins { 4 } else { 2 },
+            map_wide: 32,
+            map_channels: 16,
+            ..preset
+        }
+    }
+
+    #[test]
+    fn every_preset_trains_and_detects_inside_the_videos() {
+        let corpus = generate(&SyntheticConfig { videos: 6, channels: 6, ..SyntheticConfig::default() });
+        let (dataset, features) = &corpus;
+        let all: Vec<String> = dataset.videos.keys().cloned().collect();
+        let classes = dataset.classes.len();
+        for preset in [Preset::Activitynet, Preset::Thumos14, Preset::Laptop] {
+            for external in [false, true] {
+                let scores = || all.iter().map(|v| (v.clone(), (0..classes).map(|c| c as f64 / classes as f64).collect())).collect();
+                let labels = if external { Labels::External { scores: scores(), top: 2 } } else { Labels::Network(classes) };
+                let config = small(preset);
+                let build = |params: &mut Params, channels, classes| -> Box<dyn Network> {
+                    Box::new(GtadNetwork::new(params, &config, channels, classes))
+                };
+                let mut task = Task::new(&config.common, CONVENTIONS, (dataset, features), labels, (7, Device::Cpu), build);
+                let dir = tempfile::tempdir().unwrap();
+                let outcome = task.train(&all, 7, true, &dir.path().join("c"), &mut ()).unwrap();
+                assert!(outcome.steps == 4 && outcome.final_loss.is_finite(), "{preset:?}");
+                let (found, macs) = task.detect(&all, &mut ()).unwrap();
+                assert!(macs > 0 && found.values().any(|d| !d.is_empty()), "{preset:?}");
+                for (video, detections) in &found {
+                    let duration = dataset.videos[video].duration;
+                    for d in detections {
+                        assert!(0.0 <= d.segment.start && d.segment.start < d.segment.end && d.segment.end <= duration, "{d:?}");
+                        assert!(d.score.is_finite() && (!external || d.label >= classes - 2));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn proposals_end_before_the_input_and_inside_of_the_video() {
+        let mut params = Params::new(0, Device::Cpu);
+        let config = small(Preset::Thumos14);
+        let network = GtadNetwork::new(&mut params, &config, 8, None);
+        let scored = Scored { score: Vec::new(), on_boundary: None, classes: None };
+        // 64 cells: 1 to 48 long, ending at 63 at the latest. 10 of them filled: 1 to 10 long.
+        assert_eq!(network.proposals(&scored, 64).len(), (16..=63).sum::<usize>());
+        assert_eq!(network.proposals(&scored, 10).len(), (1..=10).sum::<usize>());
+    }
+}
