@@ -8,6 +8,6 @@ mod models;
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(features::benches, map::benches, step::benches, models::benches);
+criterion::criterion_main!(features::benches, map::benches, models::benches, step::benches);
 #[cfg(not(feature = "torch"))]
 criterion::criterion_main!(features::benches, map::benches);
