@@ -41,6 +41,7 @@ impl CliTest {
     #[expect(clippy::disallowed_methods, reason = "test input, not a result that must survive")]
     fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the temporary folder is writable");
         std::fs::write(&path, content).expect("the temporary folder is writable");
         path
     }

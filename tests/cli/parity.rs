@@ -41,3 +41,11 @@ fn an_array_that_differs_is_found() {
 fn a_folder_without_a_manifest_is_bad_input() {
     CliTest::new().run(["parity", "."]).fails_with(6, &["manifest.json"]);
 }
+
+#[test]
+fn a_model_that_this_version_does_not_have_stops_nothing_but_itself() {
+    let test = CliTest::new();
+    test.file("all/bmn/manifest.json", r#"{"model": "bmn"}"#);
+    test.run(["parity", "all/bmn"]).fails_with(6, &["bmn", "actionformer"]);
+    test.run(["parity", "all"]).fails_with(6, &["holds no fixtures"]);
+}

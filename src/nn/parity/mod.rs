@@ -67,9 +67,12 @@ pub fn run(folder: &Path) -> Result<Parity, Error> {
     let mut parity = Parity { checks: Vec::new(), not_covered: Vec::new(), passed: true, folders: Vec::new() };
     let mut waiting = vec![folder.to_owned()];
     while let Some(at) = waiting.pop() {
-        match one(&at)? {
-            Some(checked) => parity.add(&at, at.strip_prefix(folder).unwrap_or(&at), checked),
-            None => waiting.extend(fixture::folders(&at)?.into_iter().rev()),
+        match one(&at) {
+            Ok(Some(checked)) => parity.add(&at, at.strip_prefix(folder).unwrap_or(&at), checked),
+            Ok(None) => waiting.extend(fixture::folders(&at)?.into_iter().rev()),
+            // Among others, a model of another version is no reason to compare nothing.
+            Err(Error::UnknownModel { model, .. }) if at != folder => parity.not_covered.push(format!("{} ({model})", at.display())),
+            Err(error) => return Err(error),
         }
     }
     if parity.folders.is_empty() { Err(Error::NoFixtures { folder: folder.to_owned() }) } else { Ok(parity) }
