@@ -17,6 +17,18 @@ pub enum Phase {
     Evaluate,
 }
 
+impl Phase {
+    /// As it is written everywhere.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Train => "train",
+            Self::Detect => "detect",
+            Self::Evaluate => "evaluate",
+        }
+    }
+}
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]

@@ -111,6 +111,15 @@ pub fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::wrap("create", path))
 }
 
+/// Creates a file that grows while it is written (a trace), or empties it.
+///
+/// # Errors
+/// The file cannot be created.
+pub fn create_file(path: &Path) -> Result<File> {
+    create_dir(parent(path))?;
+    File::create(path).map_err(Error::wrap("create", path))
+}
+
 /// Opens a file for appending whole lines; creates it.
 ///
 /// # Errors

@@ -129,7 +129,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         digest
     };
     // Everything a cell needs is in the store and on the data's own disk; what was opened here is not needed any more.
-    let limits = prepared.experiment.limits.cell.clone();
+    let (limits, profile) = (prepared.experiment.limits.cell.clone(), prepared.experiment.profile.clone());
     drop(prepared);
 
     let outstanding: Vec<Cell> = cells.iter().filter(|c| !store.is_done(&c.key)).cloned().collect();
@@ -140,6 +140,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         store: &store,
         experiment: &digest,
         limits: &limits,
+        profile: &profile,
         machine: &machine,
         program: cell_program(),
         jobs,

@@ -14,6 +14,8 @@ use super::temporalmaxer::TemporalMaxerConfig;
 use super::tridet::TriDetConfig;
 use crate::base::Span;
 use crate::data::{FeaturesConfig, Outside, SyntheticConfig};
+use crate::profile::recorder;
+use crate::profile::sensors::Group;
 use crate::protocol::ProtocolConfig;
 
 /// A whole experiment. `etalon plan --resolved` prints it with every default filled in.
@@ -36,6 +38,9 @@ pub struct Experiment {
     /// What is forecast.
     #[serde(default)]
     pub fit: FitConfig,
+    /// What is measured while a cell runs. Like the limits, no part of a cell's identity.
+    #[serde(default)]
+    pub profile: ProfileConfig,
     /// Time and attempts per cell.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -203,6 +208,34 @@ impl EvaluateConfig {
 impl Default for EvaluateConfig {
     fn default() -> Self {
         Self { tiou: Self::default_tiou(), rules: crate::eval::Rules::default() }
+    }
+}
+
+/// The `[profile]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileConfig {
+    /// Groups of sensors; all by default, none for `[]`.
+    #[serde(default = "ProfileConfig::default_sensors")]
+    pub sensors: Vec<Group>,
+    /// Time between samples.
+    #[serde(default = "ProfileConfig::default_period")]
+    pub period: Span,
+}
+
+impl ProfileConfig {
+    fn default_sensors() -> Vec<Group> {
+        Group::ALL.to_vec()
+    }
+
+    fn default_period() -> Span {
+        Span(recorder::PERIOD)
+    }
+}
+
+impl Default for ProfileConfig {
+    fn default() -> Self {
+        Self { sensors: Self::default_sensors(), period: Self::default_period() }
     }
 }
 

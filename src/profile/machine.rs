@@ -1,11 +1,13 @@
 //! The machine a cell runs on, as far as it explains a result or a cost.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::sensors::gpu;
 use crate::base::fsio;
 
 /// Version of the libtorch the native detectors were built against; `None` in a build without them.
@@ -62,6 +64,66 @@ impl Machine {
     }
 }
 
+/// What must be equal for the costs of two runs to be comparable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Processor model.
+    pub cpu: String,
+    /// Instruction sets that numeric libraries choose by ("avx2 avx512f …").
+    pub cpu_flags: String,
+    /// Logical cores of the machine.
+    pub cores: usize,
+    /// Cores the program may use.
+    pub usable_cores: usize,
+    /// Main memory in bytes, rounded to GiB.
+    pub memory_gib: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// GPUs with their drivers; empty without any.
+    pub gpus: Vec<String>,
+    /// Version of libtorch; `None` in a build without it.
+    pub libtorch: Option<String>,
+    /// Settings of the environment that change speed ("OMP_NUM_THREADS" and the like), where set.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Variables that change how fast numeric libraries run.
+const SPEED_VARIABLES: [&str; 6] =
+    ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "CUDA_VISIBLE_DEVICES"];
+
+/// Instruction sets that numeric libraries choose by.
+const SPEED_FLAGS: [&str; 8] = ["avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd"];
+
+impl Fingerprint {
+    /// Of this machine, as this process sees it.
+    pub fn here() -> Self {
+        let Machine { cpu, cores, usable_cores, memory_bytes, .. } = Machine::here();
+        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let line = text.lines().find(|l| l.starts_with("flags") || l.starts_with("Features")).unwrap_or_default();
+        let flags: Vec<&str> = line.split_ascii_whitespace().filter(|flag| SPEED_FLAGS.contains(flag)).collect();
+        let describe = |gpu: gpu::Gpu| format!("{} (driver {})", gpu.name, gpu.driver);
+        Self {
+            cpu,
+            cpu_flags: flags.join(" "),
+            cores,
+            usable_cores,
+            memory_gib: memory_bytes.div_ceil(1 << 30),
+            kernel: sysinfo::System::kernel_version().unwrap_or_else(|| "unknown".to_owned()),
+            gpus: gpu::list().unwrap_or_default().into_iter().map(describe).collect(),
+            libtorch: libtorch().map(str::to_owned),
+            environment: SPEED_VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect(),
+        }
+    }
+
+    /// The fields that differ, as "kernel: 6.1 against 6.5".
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let fields = |f: &Self| serde_json::to_value(f).expect("a fingerprint is plain data");
+        let (ours, theirs) = (fields(self), fields(other));
+        let names = ours.as_object().into_iter().flat_map(|o| o.keys());
+        names.filter(|n| ours[*n] != theirs[*n]).map(|n| format!("{n}: {} against {}", ours[n], theirs[n])).collect()
+    }
+}
+
 /// Cores this process may use: affinity and the control group's quota counted in.
 pub fn usable_cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -92,6 +154,14 @@ mod tests {
         let machine = Machine::here();
         assert!(machine.memory_bytes > 1 << 20 && machine.usable_cores >= 1 && machine.cores >= 1);
         assert!(machine.available_bytes <= machine.memory_bytes);
+    }
+
+    #[test]
+    fn a_differing_field_of_a_fingerprint_is_named_with_both_values() {
+        let here = Fingerprint::here();
+        assert_eq!(here.differences(&here), [String::new(); 0]);
+        let other = Fingerprint { kernel: "2.4.0".into(), ..here.clone() };
+        assert_eq!(here.differences(&other), [format!("kernel: {:?} against \"2.4.0\"", here.kernel)]);
     }
 
     #[test]

@@ -1,60 +1,66 @@
-//! The interface of a sensor: named channels with a unit, read together. A value that cannot be had is [`Absent`] with its
-//! reason, never zero.
+//! The interface of a sensor: named channels, read together. A value that cannot be had is [`Absent`] with its reason, never
+//! zero.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// What a channel's numbers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unit {
-    /// Seconds.
-    Seconds,
-    /// Bytes.
-    Bytes,
-    /// 0 to 100.
-    Percent,
-    /// Watts.
-    Watts,
-    /// A number of things.
-    Count,
-}
+pub use super::metric::{Absent, Origin, Scope, Text, Unit};
 
 /// How a channel's numbers combine over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The value now: meaningful by itself.
+    /// The value now: a profile gives its mean and its peak.
     Level,
-    /// Grows from the start of what is measured: differences are meaningful.
+    /// Grows from the start of what is measured: a profile gives the difference between two readings.
     Counter,
 }
 
 /// One quantity a sensor reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
-    /// Lowercase, unique among the sensors in use, such as `"process.rss"`.
-    pub name: Cow<'static, str>,
+    /// Lowercase, dotted, unique among the sensors in use, such as `"memory.rss"`.
+    pub name: Text,
     /// Unit of the values.
     pub unit: Unit,
     /// Level or counter.
     pub kind: Kind,
+    /// What the values cover.
+    pub scope: Scope,
+    /// How the values come about.
+    pub origin: Origin,
+    /// Where they are read, such as `"/proc/PID/stat"`.
+    pub source: Text,
 }
 
-/// Why a value is missing, with what would make it available.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Absent(pub String);
+impl Channel {
+    /// A measured level.
+    pub fn level(name: impl Into<Text>, unit: Unit, scope: Scope, source: impl Into<Text>) -> Self {
+        Self { name: name.into(), unit, kind: Kind::Level, scope, origin: Origin::Measured, source: source.into() }
+    }
 
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    /// A measured counter.
+    pub fn counter(name: impl Into<Text>, unit: Unit, scope: Scope, source: impl Into<Text>) -> Self {
+        Self { kind: Kind::Counter, ..Self::level(name, unit, scope, source) }
+    }
+
+    /// The same with another origin.
+    pub fn from(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }
 
-/// Values of one moment, in the order of the channels of the sensors that filled it.
+/// Channels that cannot be read here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missing {
+    /// Which.
+    pub channels: Vec<Channel>,
+    /// Why, with the remedy.
+    pub reason: Absent,
+}
+
+/// Values of one moment, in the order of the channels of the sensor that filled it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
     /// One per channel.
@@ -71,7 +77,7 @@ impl Reading {
 /// Something that can be read again and again.
 ///
 /// ```
-/// use etalon::profile::sensor::{Channel, Kind, Reading, Sensor, Unit};
+/// use etalon::profile::sensor::{Channel, Reading, Scope, Sensor, Unit};
 ///
 /// struct Constant([Channel; 1]);
 ///
@@ -84,15 +90,20 @@ impl Reading {
 ///     }
 /// }
 ///
-/// let mut sensor = Constant([Channel { name: "answer".into(), unit: Unit::Count, kind: Kind::Level }]);
+/// let mut sensor = Constant([Channel::level("answer", Unit::Count, Scope::Host, "thought")]);
 /// let mut reading = Reading::default();
 /// sensor.read(&mut reading);
 /// assert_eq!(reading.values, [Ok(42.0)]);
 /// ```
-pub trait Sensor {
+pub trait Sensor: Send {
     /// What [`Sensor::read`] appends, in order.
     fn channels(&self) -> &[Channel];
 
     /// Appends exactly one value per channel. Must not block.
     fn read(&mut self, reading: &mut Reading);
+
+    /// Least time between two readings; zero for as often as asked. A phase's first and last reading ignore it.
+    fn period(&self) -> Duration {
+        Duration::ZERO
+    }
 }

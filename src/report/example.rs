@@ -128,6 +128,7 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             threads: 2,
             phases: serde_json::from_value(phases).unwrap(),
         },
+        profile: None,
         provenance: Provenance {
             etalon: "0.1.0 (abcdef1)".into(),
             crates: "argmin 0.11.0, tch 0.24.0".into(),

@@ -16,8 +16,8 @@ use super::watch::Happening;
 use super::worker::Worker;
 use crate::base::fsio;
 use crate::event::{Event, Phase};
-use crate::profile::machine;
 use crate::profile::process::Ended;
+use crate::profile::{Recorder, Summary, machine, recorder, sensors};
 use crate::protocol::Cell;
 use crate::store::journal::{Entry, Journal};
 use crate::store::lease::HEARTBEAT;
@@ -29,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How often the clock, the lease and the wish to stop are looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Every reading of the sensors, beside the attempt's logs.
+const TRACE: &str = "trace.jsonl.zst";
 
 /// Characters kept of a child's last words.
 const LAST_WORDS: usize = 2000;
@@ -52,6 +55,9 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
 
     let mut timeline = Timeline::start();
     let mut process = Process::spawn(command).map_err(|source| Error::Spawn { program: worker.program.clone(), source })?;
+    let (sensors, missing) = sensors::open(process.pid(), &worker.profile.sensors);
+    let (period, trace) = (worker.profile.period.0, Some(dir.join(TRACE)));
+    let recorder = Recorder::start(recorder::Options { sensors, missing, period, trace, watch: None });
     let mut ending = Ending::default();
     let ended = loop {
         match process.next(TICK).map_err(|source| Error::Wait { pid: process.pid(), source })? {
@@ -59,6 +65,9 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
             Next::Quiet => {}
             Next::Line(line) => match serde_json::from_slice::<Event>(&line) {
                 Ok(event) => {
+                    if let Event::Phase { phase } = event {
+                        recorder.phase(phase.name());
+                    }
                     journal.append(&Entry { at_s: timeline.observe(&event), event: event.clone() })?;
                     worker.watch.watch(cell, Happening::Event(&event));
                 }
@@ -71,7 +80,9 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
         ending.look(worker, timeline.begun.elapsed(), &process);
     };
 
+    let mut profile = recorder.finish();
     let usage = timeline.usage(&ended, worker.threads);
+    profile.settle(&ended, usage.wall_s);
     if let Some(outcome) = ending.judge(worker, &ended, &timeline, &dir) {
         lease.end(&outcome)?;
         return Ok(outcome);
@@ -84,7 +95,7 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
             return Ok(outcome);
         }
     };
-    let mut record = compose(worker, cell, &lease, made, usage);
+    let mut record = compose(worker, cell, &lease, made, usage, profile);
     if let Some(earlier) = resumed_from {
         record.notes.push(format!("resumed from attempt {earlier}; the cost is that of attempt {} alone", lease.attempt()));
     }
@@ -104,7 +115,7 @@ fn command(worker: &Worker<'_>, job: &Job, dir: &Path) -> Result<Command> {
     Ok(command)
 }
 
-fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: Usage) -> Record {
+fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: Usage, profile: Summary) -> Record {
     Record {
         schema: 1,
         key: cell.key.clone(),
@@ -118,6 +129,7 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
         training: made.training,
         detection: made.detection,
         usage,
+        profile: Some(profile),
         provenance: Provenance {
             etalon: machine::etalon().to_owned(),
             crates: machine::crates().to_owned(),
@@ -268,7 +280,7 @@ mod tests {
         let mut timeline = Timeline::start();
         timeline.phases = vec![(Phase::Load, 0.25), (Phase::Train, 1.0)];
         timeline.begun = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
-        let ended = Ended { status: std::process::ExitStatus::from_raw(0), cpu_s: 1.5, peak_rss_bytes: 7 };
+        let ended = Ended { cpu_s: 1.5, ..Ended::of(std::process::ExitStatus::from_raw(0)) };
         let usage = timeline.usage(&ended, 2);
         assert_eq!(usage.phases[0], (Phase::Load, 0.75));
         assert!((usage.phases[1].1 - 2.0).abs() < 0.5 && usage.wall_s >= 3.0);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Happening, Stop, Tally, Watch, Worker};
 use crate::base::{Digest, Percent, Span, fsio};
-use crate::config::experiment::CellLimits;
+use crate::config::experiment::{CellLimits, ProfileConfig};
 use crate::event::Phase;
 use crate::profile::Machine;
 use crate::protocol::{Cell, CellSpec};
@@ -25,6 +25,7 @@ struct Scene {
     store: Store,
     experiment: Digest,
     limits: CellLimits,
+    profile: ProfileConfig,
     stop: Stop,
 }
 
@@ -42,8 +43,8 @@ impl Scene {
         // By another process: a descriptor of ours that is open for writing while another test forks makes the program busy.
         let installed = Command::new("install").args(["-m", "755"]).arg(&source).arg(dir.path().join("child")).status();
         assert!(installed.unwrap().success());
-        let limits = CellLimits { time: Span(Duration::from_secs(60)), attempts: 3 };
-        Self { dir, store, experiment, limits, stop: Stop::default() }
+        let (limits, profile) = (CellLimits { time: Span(Duration::from_secs(60)), attempts: 3 }, ProfileConfig::default());
+        Self { dir, store, experiment, limits, profile, stop: Stop::default() }
     }
 
     fn program(&self) -> PathBuf {
@@ -56,6 +57,7 @@ impl Scene {
             store: &self.store,
             experiment: &self.experiment,
             limits: &self.limits,
+            profile: &self.profile,
             machine: &machine,
             program: self.program(),
             jobs,
@@ -231,6 +233,7 @@ fn a_child_that_cannot_be_started_stops_the_run_and_is_named() {
         store: &scene.store,
         experiment: &scene.experiment,
         limits: &scene.limits,
+        profile: &scene.profile,
         machine: &machine,
         program: scene.program(),
         jobs: 1,

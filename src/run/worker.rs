@@ -14,7 +14,7 @@ use super::error::{Error, Result};
 use super::stop::Stop;
 use super::watch::{Happening, Watch};
 use crate::base::Digest;
-use crate::config::experiment::CellLimits;
+use crate::config::experiment::{CellLimits, ProfileConfig};
 use crate::profile::Machine;
 use crate::protocol::Cell;
 use crate::store::{Attempt, Granted, Outcome, PlannedCell, State, Store};
@@ -36,6 +36,8 @@ pub struct Worker<'a> {
     pub experiment: &'a Digest,
     /// Time and attempts per cell.
     pub limits: &'a CellLimits,
+    /// What is measured meanwhile.
+    pub profile: &'a ProfileConfig,
     /// Where it runs.
     pub machine: &'a Machine,
     /// The child's program.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Digest, Percent};
 use crate::eval::Scores;
 use crate::event::Phase;
+use crate::profile::Summary;
 use crate::protocol::CellKey;
 
 /// What one cell gave and what it cost. `cells/<k[..2]>/<key>/record.json`.
@@ -35,6 +36,9 @@ pub struct Record {
     pub detection: DetectionFacts,
     /// What it cost.
     pub usage: Usage,
+    /// What the sensors saw meanwhile; `None` in records older than this field. The trace lies beside the attempt's logs.
+    #[serde(default)]
+    pub profile: Option<Summary>,
     /// Where and with what it ran.
     pub provenance: Provenance,
     /// Sentences for the reader: padded dimensions, possible leakage, capped draws.

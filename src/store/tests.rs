@@ -57,6 +57,7 @@ fn record(cell: &Cell, attempt: u32, detections: Digest) -> Record {
         training: TrainingFacts::default(),
         detection: DetectionFacts::default(),
         usage: Usage::default(),
+        profile: None,
         provenance: Provenance::default(),
         notes: Vec::new(),
     }

@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("event", &["base"]),
     ("profile", &["base", "event"]),
     ("curves", &["base", "stats"]),
-    ("config", &["base", "data", "protocol", "eval"]),
+    ("config", &["base", "data", "protocol", "eval", "profile"]),
     ("nn", &["base", "data", "config", "event", "eval"]),
     ("detectors", &["base", "data", "protocol", "config", "event", "eval", "nn"]),
     ("store", &["base", "protocol", "eval", "profile", "event"]),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use etalon::profile::process::Stat;
+use etalon::profile::process::{Stat, children};
 
 use crate::recordings::snapshot;
 use crate::{CliTest, results};
@@ -68,7 +68,7 @@ fn kill(mut run: Child) {
 
 /// Kills a cell's process but not the run. False when there is none.
 fn kill_a_child(run: &Child) -> bool {
-    let Some(child) = Stat::all().into_iter().find(|s| s.parent == run.id() && s.alive) else { return false };
+    let Some(child) = children(run.id()).into_iter().filter_map(Stat::of).find(|s| s.alive) else { return false };
     Command::new("kill").args([SIGKILL, &child.pid.to_string()]).status().expect("kill exists").success()
 }
 

@@ -5,7 +5,19 @@ pub use nvml::Gpus;
 
 use serde::Serialize;
 
-use crate::profile::sensor::Absent;
+use crate::profile::sensor::{Absent, Channel, Missing, Scope, Sensor, Unit};
+
+/// All GPUs as one sensor.
+///
+/// # Errors
+/// There is no NVIDIA driver here, or this build leaves NVML out.
+pub fn open() -> Result<Box<dyn Sensor>, Missing> {
+    let missing = |reason| Missing { channels: vec![Channel::level("gpu.use", Unit::Percent, Scope::Device, "NVML")], reason };
+    #[cfg(feature = "nvml")]
+    return Gpus::open().map(|gpus| Box::new(gpus) as Box<dyn Sensor>).map_err(missing);
+    #[cfg(not(feature = "nvml"))]
+    return Err(missing(list().expect_err("there is no NVML in this build")));
+}
 
 /// One GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +45,7 @@ pub fn list() -> Result<Vec<Gpu>, Absent> {
 /// This build leaves NVML out.
 #[cfg(not(feature = "nvml"))]
 pub fn list() -> Result<Vec<Gpu>, Absent> {
-    Err(Absent("this build leaves out NVML; build with the feature `nvml`".into()))
+    Err(Absent::because("this build leaves out NVML; build with the feature `nvml`"))
 }
 
 #[cfg(feature = "nvml")]
@@ -42,7 +54,7 @@ mod nvml {
     use nvml_wrapper::{Device, Nvml};
 
     use super::{Absent, Gpu};
-    use crate::profile::sensor::{Channel, Kind, Reading, Sensor, Unit};
+    use crate::profile::sensor::{Channel, Reading, Scope, Sensor, Unit};
 
     /// All GPUs as one sensor: use, memory and power of each.
     pub struct Gpus {
@@ -57,14 +69,11 @@ mod nvml {
         /// # Errors
         /// There is no NVIDIA driver here.
         pub fn open() -> Result<Self, Absent> {
-            let nvml = Nvml::init().map_err(|e| Absent(format!("no NVIDIA driver answers ({e}); install it to use a GPU")))?;
+            let nvml = Nvml::init().map_err(|e| Absent::because(format!("no NVIDIA driver answers ({e}); install it to use a GPU")))?;
             let count = nvml.device_count().map_err(absent)?;
             let per_gpu = |i: u32| {
-                [("use", Unit::Percent), ("memory", Unit::Bytes), ("power", Unit::Watts)].map(|(name, unit)| Channel {
-                    name: format!("gpu{i}.{name}").into(),
-                    unit,
-                    kind: Kind::Level,
-                })
+                [("use", Unit::Percent), ("memory", Unit::Bytes), ("power", Unit::Watts)]
+                    .map(|(name, unit)| Channel::level(format!("gpu{i}.{name}"), unit, Scope::Device, "NVML"))
             };
             Ok(Self { nvml, count, channels: (0..count).flat_map(per_gpu).collect() })
         }
@@ -102,6 +111,6 @@ mod nvml {
 
     #[expect(clippy::needless_pass_by_value, reason = "shaped for map_err")]
     fn absent(error: NvmlError) -> Absent {
-        Absent(format!("NVML: {error}"))
+        Absent::because(format!("NVML: {error}"))
     }
 }
