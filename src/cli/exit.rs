@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::base::fsio;
 use crate::run::Fault;
-use crate::{config, data, detectors, eval, report, run, store};
+use crate::{compare, config, data, detectors, eval, report, run, store};
 
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,14 @@ impl Exit {
         #[cfg(feature = "torch")]
         if cause.is::<crate::nn::parity::Error>() {
             return Some(Self::BadInput);
+        }
+        if let Some(error) = cause.downcast_ref::<compare::Error>() {
+            return match error {
+                compare::Error::File(error) => Some(Self::of_file(error)),
+                compare::Error::Launch { .. } => Some(Self::Unexpected),
+                compare::Error::Interrupted => Some(Self::Interrupted),
+                _ => Some(Self::BadInput),
+            };
         }
         if cause.is::<super::fit::Error>() {
             return Some(Self::BadInput);

@@ -3,6 +3,7 @@
 pub mod exit;
 pub mod ui;
 
+mod compare;
 mod doctor;
 mod evaluate;
 mod fit;
@@ -40,6 +41,7 @@ enum Verb {
     Fit(fit::Args),
     Report(report::Args),
     Parity(parity::Args),
+    Compare(compare::Args),
     Doctor(doctor::Args),
     /// Print a completion script for your shell.
     Completions {
@@ -63,6 +65,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Fit(args) => fit::run(&args, &ui),
         Verb::Report(args) => report::run(&args, &ui),
         Verb::Parity(args) => parity::run(&args, &ui),
+        Verb::Compare(args) => compare::run(&args, &ui),
         Verb::Doctor(args) => doctor::run(&args, &ui),
         Verb::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

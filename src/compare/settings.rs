@@ -249,7 +249,10 @@ impl Settings {
             return problem(format!("{gated} measures are gated: gate at most {MOST_GATED}, they share one error probability"));
         }
         // The id becomes part of an HTML comment.
-        if self.id.is_empty() || !self.id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) || self.id.contains("--") {
+        if self.id.is_empty()
+            || !self.id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            || self.id.contains("--")
+        {
             return problem(format!("id = {:?}: use letters, digits, and single - _ . between them", self.id));
         }
         let shares = [self.plan.voids.steal_percent, self.plan.voids.pressure_gap_percent];
