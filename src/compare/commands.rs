@@ -273,14 +273,14 @@ mod tests {
     #[test]
     fn pairs_interleave_in_the_order_of_the_seed_and_stop_at_a_clear_look() {
         let busy = |n: u32| format!("awk 'BEGIN {{ for (i = 0; i < {n}; i++) s += i }}'");
-        let mut settings = settings(&[6, 40]);
+        let mut settings = settings(&[8, 40]);
         settings.plan.seed = 5;
         let mut seen = Vec::new();
         let found = compare([&busy(200_000), &busy(2_000_000)], &settings, &|| false, &mut |p| seen.push(p.pairs)).unwrap();
-        assert_eq!((found.outcome, found.pairs.len()), (Outcome::Regressed, 6));
-        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!((found.outcome, found.pairs.len()), (Outcome::Regressed, 8));
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
         let mut order = Stream::new(5, "compare/order");
-        let expected: Vec<Side> = (0..6).map(|_| [Side::Baseline, Side::Candidate][order.below(2)]).collect();
+        let expected: Vec<Side> = (0..8).map(|_| [Side::Baseline, Side::Candidate][order.below(2)]).collect();
         assert_eq!(found.pairs.iter().map(|p| p.first).collect::<Vec<_>>(), expected);
         assert!(expected.contains(&Side::Baseline) && expected.contains(&Side::Candidate), "choose another seed");
     }

@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn a_count_regresses_just_beyond_its_tolerance() {
-        assert_eq!(exact(1000.0, 1001.0, 0.001), Verdict::Pass);
-        assert_eq!(exact(1000.0, 1002.0, 0.001), Verdict::Regressed);
+        assert_eq!(exact(1000.0, 1000.9, 0.001), Verdict::Pass);
+        assert_eq!(exact(1000.0, 1001.1, 0.001), Verdict::Regressed);
         assert_eq!(exact(1000.0, 990.0, 0.001), Verdict::Improved);
         assert_eq!(
             (exact(5.0, 6.0, 0.0), exact(5.0, 5.0, 0.0), exact(0.0, 1.0, 0.01)),

@@ -214,7 +214,8 @@ mod tests {
         assert!(shares(0.10, 0.06)[0] >= 0.95);
         for deviation in [0.02, 0.06, 0.15] {
             let [_, passed, _] = shares(0.05, deviation);
-            assert!(passed <= 0.05, "noise {deviation}: {passed}");
+            // 0.05 by design, and two standard errors of 400 runs.
+            assert!(passed <= 0.07, "noise {deviation}: {passed}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::document::{Comparison, LayerChange, LayerCount, Row, Tier, Verdict};
 use super::error::Error;
 use super::instructions::exact;
 use super::judge::{self, Sample};
-use super::settings::{LEAST_PAIRS, Margins, Measure, Settings};
+use super::settings::{LEAST_SAMPLES, Margins, Measure, Settings};
 use crate::base::fsio;
 use crate::profile::compute::{Compute, Dispatched};
 use crate::profile::metric::{Finding, Scope, Unit};
@@ -182,7 +182,7 @@ fn repeated(baseline: &Profile, candidate: &Profile, settings: &Settings) -> Vec
         (Measure::Train, "training step", [&before.training_s, &after.training_s], train),
         (Measure::Detect, "detection of a video", [&before.detection_s, &after.detection_s], detect),
     ];
-    let enough = |values: &[&Vec<f64>; 2]| values.iter().all(|v| v.len() >= LEAST_PAIRS);
+    let enough = |values: &[&Vec<f64>; 2]| values.iter().all(|v| v.len() >= LEAST_SAMPLES);
     let judged: Vec<(Margins, &Sample)> = series
         .iter()
         .filter(|(.., values, _)| enough(values))
@@ -198,7 +198,7 @@ fn repeated(baseline: &Profile, candidate: &Profile, settings: &Settings) -> Vec
         }
         let margins = settings.of(*measure);
         let note = if !enough(values) {
-            Some(format!("{} and {} values: fewer than {LEAST_PAIRS} say nothing about noise", values[0].len(), values[1].len()))
+            Some(format!("{} and {} values: fewer than {LEAST_SAMPLES} say nothing about noise", values[0].len(), values[1].len()))
         } else if sample.is_none() {
             Some("the videos differ, or a time is not positive".to_owned())
         } else {
@@ -273,5 +273,190 @@ fn informational(name: &str, before: &Metric, after: &Metric) -> Row {
         change: None,
         source: if a == b { a } else { format!("{a}; {b}") }.into(),
         note: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::Outcome;
+    use super::*;
+    use crate::profile::compute::{AllocatorMemory, Layer, Operator};
+    use crate::profile::document::{Steps, Subject};
+    use crate::profile::summary::{Metrics, Sampler};
+    use crate::profile::{Fingerprint, Summary};
+
+    fn layer(name: &str, macs: u64) -> Layer {
+        let (name, kind) = (name.to_owned(), "conv1d".to_owned());
+        Layer { name, kind, parameters: macs / 10, calls: 1, forward_macs: macs, backward_macs: 2 * macs, activation_bytes: macs / 100 }
+    }
+
+    /// A network of those layers, as a profile stores it.
+    fn profile(layers: Vec<Layer>) -> Profile {
+        let sum = |of: fn(&Layer) -> u64| layers.iter().map(of).sum::<u64>();
+        let macs = sum(|l| l.forward_macs + l.backward_macs);
+        let operators = layers.len() as u64 * 3;
+        let memory = AllocatorMemory { peak_bytes: 100_000, allocated_bytes: 500_000, allocations: 7 * operators };
+        let convolution = Operator { name: "aten::convolution".into(), calls: operators, flop: 2 * macs };
+        let dispatched =
+            Dispatched { operators, flop: 2 * macs, by_operator: vec![convolution], uncounted: Vec::new(), memory: Some(memory) };
+        let compute = Compute {
+            what: "training step of 16 inputs of 128 cells".into(),
+            parameters: sum(|l| l.parameters),
+            forward_macs: sum(|l| l.forward_macs),
+            backward_macs: sum(|l| l.backward_macs),
+            bytes: 100_000,
+            dispatched: Some(dispatched),
+            layers,
+        };
+        let cpu = Metric::measured(12.5, Unit::Seconds, Scope::ProcessTree, "wait4");
+        let power = Metric::unavailable(Unit::Watts, Scope::Device, "no driver");
+        let metrics = Metrics::from([("cpu.time".to_owned(), cpu), ("gpu0.power".to_owned(), power)]);
+        Profile {
+            schema: document::SCHEMA,
+            subject: Subject::Model { experiment: "demo".into(), model: "etad".into() },
+            fingerprint: Fingerprint { cpu: "Model X".into(), cores: 2, kernel: "6.1".into(), ..Fingerprint::default() },
+            etalon: "test".into(),
+            started: "2026-01-01T00:00:00Z".into(),
+            wall_s: 20.0,
+            ended: "exit 0".into(),
+            usage: Summary { metrics, phases: Vec::new(), sampler: Sampler::default(), warnings: Vec::new() },
+            steps: None,
+            compute: vec![compute],
+            roofline: None,
+        }
+    }
+
+    fn network() -> Profile {
+        profile(vec![layer("embed", 10_000), layer("head", 20_000)])
+    }
+
+    fn compared(baseline: &Profile, candidate: &Profile, settings: &Settings) -> Comparison {
+        compare(["a.json", "b.json"], [baseline, candidate], settings)
+    }
+
+    #[test]
+    fn a_profile_equals_itself() {
+        let found = compared(&network(), &network(), &Settings::default());
+        assert_eq!(found.outcome, Outcome::Pass);
+        let (gated, others) = found.parts();
+        assert_eq!((gated.len(), found.layers.len()), (9, 0));
+        // What neither side could read is no row.
+        assert_eq!(others.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["wall", "sampler's own CPU", "cpu.time"]);
+    }
+
+    #[test]
+    fn an_extra_layer_is_caught_in_every_count_and_named() {
+        let more = profile(vec![layer("embed", 10_000), layer("neck", 1000), layer("head", 20_000)]);
+        let found = compared(&network(), &more, &Settings::default());
+        assert_eq!(found.outcome, Outcome::Regressed);
+        let regressed: Vec<&str> =
+            found.rows.iter().filter(|r| r.verdict == Verdict::Regressed).filter_map(|r| r.name.rsplit(": ").next()).collect();
+        let expected = ["parameters", "MACs forward", "MACs backward", "FLOP dispatched", "operators dispatched", "allocations"];
+        assert_eq!(regressed, expected);
+        let [change] = found.layers.as_slice() else { panic!("{:?}", found.layers) };
+        assert_eq!((change.name.as_str(), change.baseline, change.candidate.unwrap().macs), ("neck", None, 3000));
+        // The other way round it is gone, and that is an improvement.
+        let found = compared(&more, &network(), &Settings::default());
+        assert_eq!((found.outcome, found.layers[0].candidate), (Outcome::Improved, None));
+    }
+
+    #[test]
+    fn one_operation_more_in_one_layer_is_seen_and_a_few_bytes_are_not() {
+        let changed = profile(vec![layer("embed", 10_000), layer("head", 20_001)]);
+        let found = compared(&network(), &changed, &Settings::default());
+        assert_eq!((found.outcome, found.layers.len(), found.layers[0].name.as_str()), (Outcome::Regressed, 1, "head"));
+        let mut padded = network();
+        padded.compute[0].dispatched.as_mut().unwrap().memory.as_mut().unwrap().peak_bytes += 900;
+        assert_eq!(compared(&network(), &padded, &Settings::default()).outcome, Outcome::Pass);
+        padded.compute[0].dispatched.as_mut().unwrap().memory.as_mut().unwrap().peak_bytes += 200;
+        assert_eq!(compared(&network(), &padded, &Settings::default()).outcome, Outcome::Regressed);
+    }
+
+    #[test]
+    fn another_machine_is_not_comparable_unless_accepted_or_only_counts_are() {
+        let mut elsewhere = network();
+        elsewhere.fingerprint.kernel = "6.5".into();
+        let found = compared(&network(), &elsewhere, &Settings::default());
+        assert_eq!(
+            (found.outcome, found.differences.as_slice()),
+            (Outcome::NotComparable, ["kernel: \"6.1\" against \"6.5\"".to_owned()].as_slice())
+        );
+        assert!(found.rows.is_empty());
+        let accepting = Settings { accept: vec!["kernel".into()], ..Settings::default() };
+        assert_eq!(compared(&network(), &elsewhere, &accepting).outcome, Outcome::Pass);
+
+        elsewhere.compute[0].dispatched.as_mut().unwrap().operators += 1;
+        let counts = Settings { counts_only: true, ..Settings::default() };
+        let found = compared(&network(), &elsewhere, &counts);
+        // What another machine's libtorch dispatched is shown, and decides nothing.
+        assert_eq!((found.outcome, found.parts().0.len(), found.accepted.len()), (Outcome::Pass, 4, 1));
+        // On the same machine it does.
+        elsewhere.fingerprint = network().fingerprint;
+        assert_eq!(compared(&network(), &elsewhere, &counts).outcome, Outcome::Regressed);
+    }
+
+    #[test]
+    fn counts_of_other_inputs_are_not_comparable() {
+        let mut other = network();
+        other.compute[0].what = "training step of 8 inputs of 128 cells".into();
+        for counts_only in [false, true] {
+            let found = compared(&network(), &other, &Settings { counts_only, ..Settings::default() });
+            assert_eq!(found.outcome, Outcome::NotComparable);
+            assert!(found.differences[0].starts_with("work: "), "{:?}", found.differences);
+        }
+    }
+
+    #[test]
+    fn a_count_that_one_side_lacks_is_inconclusive() {
+        let mut unobserved = network();
+        unobserved.compute[0].dispatched = None;
+        let found = compared(&network(), &unobserved, &Settings::default());
+        assert_eq!(found.outcome, Outcome::Inconclusive);
+        assert!(found.rows.iter().any(|r| r.note.as_ref().is_some_and(|n| n.ends_with("for the candidate"))));
+        let bare = |mut p: Profile| {
+            p.compute.clear();
+            p
+        };
+        let found = compared(&bare(network()), &bare(network()), &Settings::default());
+        assert_eq!(found.outcome, Outcome::Inconclusive);
+        assert!(found.notes[0].contains("nothing was gated"));
+    }
+
+    #[test]
+    fn steps_are_judged_on_request_and_only_when_there_are_enough() {
+        let timed = |steps: usize, factor: f64| {
+            let training_s = (0..steps).map(|i| factor * (1.0 + 0.001 * (i % 7) as f64)).collect();
+            let video_s: Vec<f64> = (0..12).map(|i| 60.0 + f64::from(i)).collect();
+            let detection_s = video_s.iter().map(|v| 0.01 * v * factor).collect();
+            Profile { steps: Some(Steps { training_s, detection_s, video_s }), ..network() }
+        };
+        let mut gating = Settings::default();
+        assert_eq!(compared(&timed(50, 1.0), &timed(50, 1.2), &gating).outcome, Outcome::Pass);
+        gating.of_mut(Measure::Train).gate = true;
+        gating.of_mut(Measure::Detect).gate = true;
+        let found = compared(&timed(50, 1.0), &timed(50, 1.2), &gating);
+        let verdicts: Vec<Verdict> = found.rows.iter().filter(|r| r.gated && r.change.is_some()).map(|r| r.verdict).collect();
+        assert_eq!((found.outcome, verdicts), (Outcome::Regressed, vec![Verdict::Regressed; 2]));
+        assert_eq!(compared(&timed(50, 1.0), &timed(50, 1.0), &gating).outcome, Outcome::Pass);
+        // Five steps say nothing, and say so.
+        gating.of_mut(Measure::Detect).gate = false;
+        let found = compared(&timed(5, 1.0), &timed(5, 1.2), &gating);
+        assert_eq!(found.outcome, Outcome::Inconclusive);
+        assert!(found.rows.iter().any(|r| r.note.as_ref().is_some_and(|n| n.contains("fewer than 6"))));
+    }
+
+    #[test]
+    fn a_file_that_is_no_profile_or_a_newer_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.json");
+        let message = |text: &str| {
+            fsio::replace(&path, text.as_bytes()).unwrap();
+            read(&path).unwrap_err().to_string()
+        };
+        assert!(message(r#"{"schema": 99, "other": true}"#).contains("p.json is a profile of schema 99"));
+        assert!(message("{}").contains("no schema number") && message("[1, ").contains("p.json is no profile"));
+        assert!(message(r#"{"schema": 1}"#).contains("missing field"));
+        fsio::replace(&path, &serde_json::to_vec(&network()).unwrap()).unwrap();
+        assert_eq!(read(&path).unwrap(), network());
     }
 }

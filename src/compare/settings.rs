@@ -12,8 +12,8 @@ use crate::stats::multiple;
 
 /// Version of the configuration file.
 const SCHEMA: u32 = 1;
-/// Fewer pairs cannot reach the level of a look.
-pub(super) const LEAST_PAIRS: usize = 6;
+/// Fewer values per side cannot reach the level of a look.
+pub(super) const LEAST_SAMPLES: usize = 6;
 /// More gated measures share the error probability too thinly.
 const MOST_GATED: usize = 4;
 
@@ -232,8 +232,14 @@ impl Settings {
         let Some(alpha) = multiple::pocock(looks.len()) else {
             return problem(format!("looks = {looks:?}: give one to five numbers of pairs, such as 10, 20, 40"));
         };
-        if looks[0] < LEAST_PAIRS || !looks.is_sorted_by(|a, b| a < b) {
-            return problem(format!("looks = {looks:?}: give ascending numbers of pairs from {LEAST_PAIRS}, such as 10, 20, 40"));
+        let gated = self.margins.values().filter(|m| m.gate).count();
+        if gated > MOST_GATED {
+            return problem(format!("{gated} measures are gated: gate at most {MOST_GATED}, they share one error probability"));
+        }
+        // All of n pairs pointing one way have the probability 2^-n: it must be able to reach the share of one measure.
+        let least = (gated.max(1) as f64 / alpha).log2().ceil() as usize;
+        if looks[0] < least || !looks.is_sorted_by(|a, b| a < b) {
+            return problem(format!("looks = {looks:?}: give ascending numbers of pairs from {least}, such as 10, 20, 40"));
         }
         self.plan.alpha = alpha;
         for (measure, Margins { ignore_percent, harm_percent, .. }) in &self.margins {
@@ -243,10 +249,6 @@ impl Settings {
                     "{name}: an ignore band of {ignore_percent} % and a tolerated harm of {harm_percent} %: the first must be at least 0 and below the second, such as {example}"
                 ));
             }
-        }
-        let gated = self.margins.values().filter(|m| m.gate).count();
-        if gated > MOST_GATED {
-            return problem(format!("{gated} measures are gated: gate at most {MOST_GATED}, they share one error probability"));
         }
         // The id becomes part of an HTML comment.
         if self.id.is_empty()
@@ -283,13 +285,23 @@ mod tests {
     }
 
     #[test]
+    fn the_file_in_this_repository_says_what_the_defaults_are() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/profile-ci.toml");
+        let settings = Settings::read(&path).unwrap();
+        let defaults = Settings::default();
+        assert_eq!((&settings.plan.looks, settings.plan.voids, settings.plan.alpha), (&defaults.plan.looks, defaults.plan.voids, defaults.plan.alpha));
+        assert_eq!((settings.of(Measure::Cpu), settings.of(Measure::Memory)), (defaults.of(Measure::Cpu), defaults.of(Measure::Memory)));
+        assert!(settings.baseline.is_some() && settings.candidate.is_some() && !settings.of(Measure::Wall).gate);
+    }
+
+    #[test]
     fn a_wrong_file_is_refused_with_the_key() {
         let refused = |text: &str, part: &str| {
             let message = read(&format!("schema = 1\n{text}")).unwrap_err();
             assert!(message.contains("ci.toml") && message.contains(part), "{message}");
         };
         refused("lokos = [10]", "lokos");
-        refused("looks = [5, 10]", "from 6");
+        refused("looks = [6, 10]", "from 7");
         refused("looks = [10, 20, 20]", "ascending");
         refused("looks = []", "one to five");
         refused("[measure.gpu]\ngate = true", "gpu");
