@@ -26,7 +26,7 @@ compare() {
     done
 }
 
-count() { printf '%s\n' $codes | grep -c "$1"; }
+count() { printf '%s\n' $codes | grep -c "$@"; }
 
 date -u '+%Y-%m-%d %H:%M UTC'
 "$etalon" --version

@@ -231,7 +231,7 @@ fn show(comparison: &Comparison, ui: &Ui) {
 }
 
 fn table(title: &str, rows: &[Row]) -> String {
-    let mut table = ui::table(&[title, "baseline", "candidate", "change", "bounds", "verdict"]);
+    let mut table = ui::table(&[title, "baseline", "candidate", "change", "bounds", "detectable", "verdict"]);
     for row in rows {
         table.add_row([
             row.name.clone(),
@@ -239,6 +239,7 @@ fn table(title: &str, rows: &[Row]) -> String {
             render::value(row.candidate, row.unit),
             render::growth(row),
             render::limits(row),
+            render::detectable(row),
             render::verdict(row.verdict).to_owned(),
         ]);
     }

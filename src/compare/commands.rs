@@ -62,12 +62,12 @@ pub fn compare(
     let mut comparison = Comparison::new(&settings.id, [baseline.to_owned(), candidate.to_owned()], [here.clone(), here]);
     let run = |side| launch(side, if side == Side::Baseline { baseline } else { candidate }, stop);
 
+    if settings.instructions {
+        comparison.rows.push(instructions::compare([baseline, candidate], stop)?);
+    }
     // Whatever only a first launch pays for: pages of the program, caches it writes.
     for side in [Side::Baseline, Side::Candidate] {
         run(side)?;
-    }
-    if settings.instructions {
-        comparison.rows.push(instructions::compare([baseline, candidate], stop)?);
     }
     let mut order = Stream::new(plan.seed, "compare/order");
     let mut pairs: Vec<Pair> = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::document::{Comparison, LayerChange, LayerCount, Row, Tier, Verdict};
-use super::error::Error;
+use super::error::{Error, Side};
 use super::instructions::exact;
 use super::judge::{self, Sample};
 use super::settings::{LEAST_SAMPLES, Margins, Measure, Settings};
@@ -17,7 +17,7 @@ use crate::stats;
 /// Two counts of bytes that differ by less are equal: alignment and caches of libraries move them.
 const BYTES_TOLERANCE: f64 = 0.01;
 /// Names the difference in what was counted, beside the fields of the fingerprint.
-const WORK: &str = "work";
+pub(super) const WORK: &str = "work";
 
 /// Reads a stored profile.
 ///
@@ -49,6 +49,11 @@ pub fn compare(names: [&str; 2], [baseline, candidate]: [&Profile; 2], settings:
     }
     if baseline.subject != candidate.subject {
         comparison.notes.push("the two profiles are of different programs or models".to_owned());
+    }
+    for (side, profile) in [(Side::Baseline, baseline), (Side::Candidate, candidate)] {
+        if profile.ended != "exit 0" {
+            comparison.notes.push(format!("the {side} did not end as it should: {}", profile.ended));
+        }
     }
     // What libtorch does for a network depends on the machine; what a network computes does not.
     let same_machine = comparison.accepted.iter().all(named);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::base::fsio;
+use crate::profile::Fingerprint;
 use crate::stats::multiple;
 
 /// Version of the configuration file.
@@ -250,6 +251,10 @@ impl Settings {
                 ));
             }
         }
+        let known = known_differences();
+        if let Some(name) = self.accept.iter().find(|name| !known.contains(name)) {
+            return problem(format!("accept = {name:?}: no such field of a fingerprint; there are {}", known.join(", ")));
+        }
         // The id becomes part of an HTML comment.
         if self.id.is_empty()
             || !self.id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
@@ -263,6 +268,13 @@ impl Settings {
         }
         Ok(self)
     }
+}
+
+/// What two profiles can differ in.
+fn known_differences() -> Vec<String> {
+    let fingerprint = serde_json::to_value(Fingerprint::default()).expect("a fingerprint is plain data");
+    let fields = fingerprint.as_object().into_iter().flat_map(|fields| fields.keys().cloned());
+    fields.chain([super::profiles::WORK.to_owned()]).collect()
 }
 
 #[cfg(test)]
@@ -289,7 +301,10 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/profile-ci.toml");
         let settings = Settings::read(&path).unwrap();
         let defaults = Settings::default();
-        assert_eq!((&settings.plan.looks, settings.plan.voids, settings.plan.alpha), (&defaults.plan.looks, defaults.plan.voids, defaults.plan.alpha));
+        assert_eq!(
+            (&settings.plan.looks, settings.plan.voids, settings.plan.alpha),
+            (&defaults.plan.looks, defaults.plan.voids, defaults.plan.alpha)
+        );
         assert_eq!((settings.of(Measure::Cpu), settings.of(Measure::Memory)), (defaults.of(Measure::Cpu), defaults.of(Measure::Memory)));
         assert!(settings.baseline.is_some() && settings.candidate.is_some() && !settings.of(Measure::Wall).gate);
     }
@@ -308,6 +323,7 @@ mod tests {
         refused("[measure.cpu]\nignore_percent = 6", "cpu: an ignore band of 6 %");
         refused("[measure.cpu]\nharm_percent = nan", "cpu");
         refused("id = \"a --> b\"", "id");
+        refused("accept = [\"kernal\"]", "there are cpu, cpu_flags");
         refused("[voids]\nsteal_percent = 200", "200");
         assert!(read("schema = 9").unwrap_err().contains("write schema = 1"));
     }

@@ -97,7 +97,15 @@ fn what_cannot_be_compared_is_refused_with_its_name() {
     fails(&["--baseline", "true", "--candidate", "true", "--harm", "gpu=3"], 2, &["no such measure", "memory"]);
     fails(&["--baseline", "true", "--candidate", "true", "--config", "bad.toml"], 6, &["bad.toml", "harm"]);
     fails(&["--baseline", "true", "--candidate", "echo no luck >&2; exit 9"], 6, &["candidate command failed (exit 9)", "no luck"]);
+    fails(&["ok.json", "ok.json", "--accept", "kernal"], 6, &["accept = \"kernal\"", "kernel"]);
     fails(&["--baseline", "no-such-program", "--candidate", "true"], 6, &["baseline command failed (exit 127)", "no-such-program"]);
+}
+
+#[test]
+fn without_valgrind_instructions_are_refused_with_what_to_install() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_etalon"));
+    command.args(["compare", "--baseline", "true", "--candidate", "true", "--instructions"]).env("PATH", "/nowhere");
+    crate::Ran::of(command).fails_with(6, &["needs valgrind", "apt-get install valgrind"]);
 }
 
 #[test]

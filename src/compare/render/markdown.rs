@@ -57,7 +57,9 @@ fn details(rows: &[Row], left_out: usize) -> String {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text = "| | baseline | candidate | change | bounds | verdict |\n| --- | ---: | ---: | ---: | ---: | --- |\n".to_owned();
+    let mut text =
+        "| | baseline | candidate | change | bounds | detectable | verdict |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
+            .to_owned();
     for row in rows {
         let [before, after] = [row.baseline, row.candidate].map(|v| words::value(v, row.unit));
         let verdict = match row.verdict {
@@ -65,8 +67,8 @@ fn table(rows: &[Row]) -> String {
             verdict => words::verdict(verdict),
         };
         let note = row.note.as_ref().map_or_else(String::new, |note| format!(" <br>_{}_", escape(note)));
-        let (name, growth, limits) = (escape(&row.name), words::growth(row), words::limits(row));
-        let _ = writeln!(text, "| {name}{note} | {before} | {after} | {growth} | {limits} | {verdict} |");
+        let (name, growth, limits, least) = (escape(&row.name), words::growth(row), words::limits(row), words::detectable(row));
+        let _ = writeln!(text, "| {name}{note} | {before} | {after} | {growth} | {limits} | {least} | {verdict} |");
     }
     text.push('\n');
     text

@@ -10,7 +10,7 @@ pub use annotations::annotations;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use metrics::metrics;
-pub use words::{growth, headline, limits, value, verdict};
+pub use words::{detectable, growth, headline, limits, value, verdict};
 
 #[cfg(test)]
 mod tests {
@@ -71,7 +71,7 @@ mod tests {
         let text = markdown(&mixed());
         assert!(text.starts_with("<!-- etalon:ci -->\n### ❌ Regression: CPU time +10.00 %"), "{text}");
         let (before, folded) = text.split_once("<details>").unwrap();
-        assert!(before.contains("| CPU time | 0.250 s | 0.275 s | +10.00 % | +8.00 % to ? | **regressed** |"), "{before}");
+        assert!(before.contains("| CPU time | 0.250 s | 0.275 s | +10.00 % | +8.00 % to ? | 3.0 % | **regressed** |"), "{before}");
         assert!(before.contains("detection: a\\_b.0") && folded.contains("wall time") && !before.contains("wall time"));
         // Names cannot end a code span or begin an element.
         assert!(before.contains("`./old 'x'` → `./new <b>|`"));

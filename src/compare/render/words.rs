@@ -49,6 +49,12 @@ pub fn limits(row: &Row) -> String {
     row.change.as_ref().map_or_else(String::new, |c| format!("{} to {}", bound(c.lower), bound(c.upper)))
 }
 
+/// The least growth that such a comparison finds in four of five cases; empty for one number each.
+pub fn detectable(row: &Row) -> String {
+    let least = row.change.as_ref().and_then(|c| c.detectable);
+    least.map_or_else(String::new, |growth| format!("{:.1} %", 100.0 * growth))
+}
+
 fn signed(fraction: f64) -> String {
     let percent = 100.0 * fraction;
     if percent.abs() < 0.005 { "0.00 %".to_owned() } else { format!("{}{:.2} %", if percent < 0.0 { '−' } else { '+' }, percent.abs()) }
