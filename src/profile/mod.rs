@@ -3,6 +3,7 @@
 
 pub mod compute;
 pub mod document;
+pub mod limits;
 pub mod machine;
 pub mod metric;
 pub mod process;

@@ -16,6 +16,9 @@ const PRESSURE: f64 = 0.2;
 /// Share of the time taken away by the hypervisor from which on a run is disturbed.
 const STEAL: f64 = 0.05;
 
+/// Samples from which on a run is judged.
+const FEWEST: u64 = 5;
+
 /// What holds a run up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +70,10 @@ pub struct Verdict {
 impl Verdict {
     /// Judges the whole run. `cores` is what the program may use.
     pub fn of(usage: &Summary, cores: f64, roofline: Option<&Roofline>) -> Self {
+        if usage.sampler.samples < FEWEST {
+            let unknown = vec![format!("it took fewer than {FEWEST} samples: too short to judge")];
+            return Self { unknown, ..Self::default() };
+        }
         Self::of_metrics(&usage.metrics, cores, roofline)
     }
 

@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::job::{Job, Made};
 use super::process::{Next, Process};
 use super::watch::Happening;
-use super::worker::Worker;
+use super::worker::{THREAD_VARIABLES, Worker};
 use crate::base::fsio;
 use crate::event::{Event, Phase};
 use crate::profile::process::Ended;
@@ -109,7 +109,7 @@ fn command(worker: &Worker<'_>, job: &Job, dir: &Path) -> Result<Command> {
     let stderr = dir.join("stderr.log");
     let mut command = Command::new(&worker.program);
     command.arg("run").arg(job.write(dir)?).stderr(fsio::open_append(&stderr)?);
-    for name in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"] {
+    for name in THREAD_VARIABLES {
         command.env(name, worker.threads.to_string());
     }
     Ok(command)
