@@ -1,10 +1,13 @@
 //! A stored profile: what ran, where, what it used and what its network costs in theory. `etalon profile` writes it,
 //! `etalon compare` and reports read it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::compute::Compute;
 use super::machine::Fingerprint;
+use super::metric::Metric;
 use super::roofline::Roofline;
 use super::summary::Summary;
 
@@ -73,4 +76,52 @@ pub struct Steps {
     pub detection_s: Vec<f64>,
     /// Seconds of video in each.
     pub video_s: Vec<f64>,
+}
+
+/// Version of [`NativeJob`].
+pub const JOB_SCHEMA: u32 = 1;
+
+/// What `etalon-cell profile JOB.json` is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeJob {
+    /// Version of this format: [`JOB_SCHEMA`].
+    pub schema: u32,
+    /// The resolved experiment.
+    pub experiment: PathBuf,
+    /// The model's name in it.
+    pub model: String,
+    /// Compute threads.
+    pub threads: usize,
+    /// Device, such as "cpu" or "cuda:0".
+    pub device: String,
+    /// Seed of the weights and of the order of the training.
+    pub seed: u64,
+    /// Updates before the first timed one.
+    pub warmup: u64,
+    /// Timed updates; at least 1.
+    pub steps: u64,
+    /// Test videos to detect in at most, after one that is not timed; at least 1.
+    pub videos: usize,
+}
+
+/// What `etalon-cell profile` writes as `result.json` beside its job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NativeResult {
+    /// Seconds of each timed update and video.
+    pub steps: Steps,
+    /// A training step, then the detection in one video; counted apart from the timed ones.
+    pub compute: Vec<Compute>,
+    /// What the machine can do at most, with the threads of the job.
+    pub peaks: Peaks,
+    /// Trainable values.
+    pub parameters: u64,
+}
+
+/// What a machine can do at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peaks {
+    /// FLOP per second of a large float32 matrix product.
+    pub flops: Metric,
+    /// Bytes per second of a triad on arrays that no cache holds.
+    pub bandwidth: Metric,
 }
