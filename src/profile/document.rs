@@ -81,10 +81,13 @@ pub struct Steps {
     pub video_s: Vec<f64>,
 }
 
-/// What the process of a profiled model is told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Version of [`NativeJob`].
+pub const JOB_SCHEMA: u32 = 1;
+
+/// What `etalon-cell profile JOB.json` is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NativeJob {
-    /// Version of this format: 1.
+    /// Version of this format: [`JOB_SCHEMA`].
     pub schema: u32,
     /// The resolved experiment.
     pub experiment: PathBuf,
@@ -94,32 +97,34 @@ pub struct NativeJob {
     pub threads: usize,
     /// Device, such as "cpu" or "cuda:0".
     pub device: String,
-    /// Seed of weights and draws.
+    /// Seed of the weights and of the order of the training.
     pub seed: u64,
-    /// Training steps that are not timed.
-    pub warmup: u32,
-    /// Training steps that are.
-    pub steps: u32,
-    /// Test videos that are detected in, at most.
+    /// Updates before the first timed one.
+    pub warmup: u64,
+    /// Timed updates; at least 1.
+    pub steps: u64,
+    /// Test videos to detect in at most, after one that is not timed; at least 1.
     pub videos: usize,
 }
 
-/// What it gives back.
+/// What `etalon-cell profile` writes as `result.json` beside its job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NativeResult {
-    /// Times.
+    /// Seconds of each timed update and video.
     pub steps: Steps,
-    /// Of a training step, and of the detection in a video.
+    /// A training step, then the detection in one video; counted apart from the timed ones.
     pub compute: Vec<Compute>,
-    /// What the machine can do at most.
+    /// What the machine can do at most, with the threads of the job.
     pub peaks: Peaks,
+    /// Trainable values.
+    pub parameters: u64,
 }
 
 /// What a machine can do at most.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peaks {
-    /// Floating-point operations per second of a large matrix product.
+    /// FLOP per second of a large float32 matrix product.
     pub flops: Metric,
-    /// Bytes per second of a triad.
+    /// Bytes per second of a triad on arrays that no cache holds.
     pub bandwidth: Metric,
 }
