@@ -86,6 +86,9 @@ impl Exit {
                 session::Error::Wait { .. } => None,
             };
         }
+        if cause.is::<crate::profile::document::Error>() || cause.is::<crate::profile::trace::Error>() {
+            return Some(Self::BadInput);
+        }
         if cause.is::<super::fit::Error>() {
             return Some(Self::BadInput);
         }

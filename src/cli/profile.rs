@@ -5,7 +5,7 @@ mod native;
 mod show;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
@@ -79,7 +79,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let plan = Plan {
         groups: args.sensors.clone().unwrap_or_else(|| Group::ALL.to_vec()),
         period: args.period.0,
-        trace: args.out.as_deref().map(trace_path),
+        trace: args.out.as_deref().map(Profile::trace_path),
         watch: panel.watch(),
     };
     let (subject, finished, native) = match (&args.experiment, args.pid, args.command.as_slice()) {
@@ -135,11 +135,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
     }
     Ok(status.map_or(Exit::Done, Exit::of_command))
-}
-
-/// `p.json` to `p.trace.jsonl.zst`.
-fn trace_path(out: &Path) -> PathBuf {
-    out.with_extension("trace.jsonl.zst")
 }
 
 fn command_line(pid: u32) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! A stored profile: what ran, where, what it used and what its network costs in theory. `etalon profile` writes it,
 //! `etalon compare` and reports read it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::metric::Metric;
 use super::roofline::Roofline;
 use super::summary::Summary;
 use super::verdict::Verdict;
+use crate::base::fsio;
 
 /// Version of the format. History: 1 the first.
 pub const SCHEMA: u32 = 1;
@@ -46,6 +47,53 @@ pub struct Profile {
     /// Where the compute lies below the roofs of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roofline: Option<Roofline>,
+}
+
+/// Why a profile cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such file.
+    #[error(transparent)]
+    File(#[from] fsio::Error),
+    /// It is something else.
+    #[error("{} is no profile of etalon: make one with `etalon profile --out`", path.display())]
+    NoProfile {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A later etalon wrote it.
+    #[error("{} has schema {found}, newer than {SCHEMA}: read it with the etalon that wrote it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+}
+
+impl Profile {
+    /// Reads a stored profile.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no profile, or a newer one.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fsio::read(path)?;
+        let no_profile = |source| Error::NoProfile { path: path.to_owned(), source };
+        // The version first: what follows may mean something else in a later one.
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(no_profile)?;
+        if let Some(found) = value["schema"].as_u64().filter(|&found| found > u64::from(SCHEMA)) {
+            return Err(Error::Newer { path: path.to_owned(), found });
+        }
+        serde_json::from_value(value).map_err(no_profile)
+    }
+
+    /// Where the trace of the profile at `path` lies: `p.json` to `p.trace.jsonl.zst`.
+    pub fn trace_path(path: &Path) -> PathBuf {
+        path.with_extension("trace.jsonl.zst")
+    }
 }
 
 /// What ran.

@@ -22,16 +22,13 @@ use crate::protocol::Cell;
 use crate::store::journal::{Entry, Journal};
 use crate::store::lease::HEARTBEAT;
 use crate::store::record::{Provenance, Usage};
-use crate::store::{Lease, Outcome, Record};
+use crate::store::{Lease, Outcome, Record, TRACE};
 
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How often the clock, the lease and the wish to stop are looked at.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Every reading of the sensors, beside the attempt's logs.
-const TRACE: &str = "trace.jsonl.zst";
 
 /// Characters kept of a child's last words.
 const LAST_WORDS: usize = 2000;

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::base::fsio;
 use crate::profile::Compute;
-use crate::profile::document::{NativeJob, NativeResult, Steps, Subject};
+use crate::profile::document::{JOB_SCHEMA, NativeJob, NativeResult, Steps, Subject};
 use crate::profile::machine;
 use crate::profile::roofline::Roofline;
 use crate::profile::session::{self, Finished, Plan};
@@ -19,10 +19,10 @@ use crate::stats::quantile;
 pub struct Work {
     /// Training steps that are timed.
     #[arg(long, default_value_t = 20, requires = "model")]
-    steps: u32,
+    steps: u64,
     /// Training steps before that.
     #[arg(long, default_value_t = 3, requires = "model")]
-    warmup: u32,
+    warmup: u64,
     /// Test videos that are detected in, at most.
     #[arg(long, default_value_t = 20, requires = "model")]
     videos: usize,
@@ -40,7 +40,7 @@ pub struct Findings(NativeResult);
 impl Findings {
     /// Times, theoretical compute, and where both lie below the machine's peaks.
     pub fn parts(self) -> (Option<Steps>, Vec<Compute>, Option<Roofline>) {
-        let NativeResult { steps, compute, peaks } = self.0;
+        let NativeResult { steps, compute, peaks, .. } = self.0;
         let median = |seconds: &[f64]| {
             let mut ascending = seconds.to_vec();
             ascending.sort_by(f64::total_cmp);
@@ -72,7 +72,7 @@ pub fn profile(
     let threads = work.threads.unwrap_or_else(machine::usable_cores);
     let Work { steps, warmup, videos, .. } = *work;
     let job = NativeJob {
-        schema: 1,
+        schema: JOB_SCHEMA,
         experiment: resolved,
         model: model.to_owned(),
         threads,
