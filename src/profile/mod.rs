@@ -3,6 +3,7 @@
 
 pub mod compute;
 pub mod document;
+pub mod limits;
 pub mod machine;
 pub mod metric;
 pub mod process;
@@ -15,6 +16,7 @@ pub mod trace;
 
 pub use compute::Compute;
 pub use document::Profile;
+pub use limits::Limits;
 pub use machine::{Fingerprint, Machine};
 pub use metric::{Absent, Metric};
 pub use recorder::Recorder;
