@@ -12,6 +12,7 @@ pub mod network;
 mod perf;
 pub mod pressure;
 pub mod pss;
+pub mod survey;
 pub mod tree;
 
 use std::path::Path;
