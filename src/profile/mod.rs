@@ -18,6 +18,7 @@ pub mod verdict;
 
 pub use compute::Compute;
 pub use document::Profile;
+pub use limits::Limits;
 pub use machine::{Fingerprint, Machine};
 pub use metric::{Absent, Metric};
 pub use recorder::Recorder;
