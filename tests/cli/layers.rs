@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stats", &["base"]),
     ("event", &["base"]),
     ("profile", &["base", "event"]),
+    ("compare", &["base", "stats", "profile"]),
     ("curves", &["base", "stats"]),
     ("config", &["base", "data", "protocol", "eval", "profile"]),
     ("nn", &["base", "data", "config", "event", "eval"]),
@@ -31,6 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("perf_event", &["profile/sensors/perf.rs"]),
     ("sysinfo", &["profile/"]),
     ("clap", &["cli/"]),
+    ("quick_junit", &["compare/render/junit.rs"]),
     ("rand", &["base/seed.rs"]),
 ];
 
