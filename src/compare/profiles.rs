@@ -320,6 +320,7 @@ mod tests {
             wall_s: 20.0,
             ended: "exit 0".into(),
             usage: Summary { metrics, phases: Vec::new(), sampler: Sampler::default(), warnings: Vec::new() },
+            verdict: crate::profile::Verdict::default(),
             steps: None,
             compute: vec![compute],
             roofline: None,
