@@ -1,6 +1,7 @@
 //! Native detectors on libtorch: the only place that names `tch`.
 
 mod clips;
+mod formulas;
 pub mod input;
 pub mod layers;
 pub mod macs;
@@ -12,4 +13,5 @@ pub mod parity;
 pub mod runtime;
 pub mod task;
 pub mod train;
+pub mod watch;
 pub mod weights;
