@@ -10,6 +10,8 @@ pub mod network;
 pub mod optim;
 pub mod params;
 pub mod parity;
+pub mod peaks;
+pub mod profile;
 pub mod runtime;
 pub mod task;
 pub mod train;

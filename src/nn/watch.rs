@@ -86,11 +86,8 @@ impl Drop for Watch {
 
 impl Table {
     fn report(&self, memory: AllocatorMemory) -> Dispatched {
-        let of = |(name, &(calls, macs)): (&String, &(u64, Option<u64>))| Operator {
-            name: name.clone(),
-            calls,
-            flop: 2 * macs.unwrap_or(0),
-        };
+        let of =
+            |(name, &(calls, macs)): (&String, &(u64, Option<u64>))| Operator { name: name.clone(), calls, flop: 2 * macs.unwrap_or(0) };
         let mut by_operator: Vec<Operator> = self.rows.iter().filter(|(_, row)| row.1.is_some()).map(of).collect();
         by_operator.sort_by_key(|operator| std::cmp::Reverse(operator.flop));
         let mut uncounted: Vec<Operator> = self.rows.iter().filter(|(_, row)| row.1.is_none()).map(of).collect();
