@@ -8,6 +8,7 @@ mod evaluate;
 mod fit;
 pub mod parity;
 mod plan;
+mod profile;
 mod report;
 mod run;
 mod status;
@@ -39,6 +40,7 @@ enum Verb {
     Evaluate(evaluate::Args),
     Fit(fit::Args),
     Report(report::Args),
+    Profile(profile::Args),
     Parity(parity::Args),
     Doctor(doctor::Args),
     /// Print a completion script for your shell.
@@ -62,6 +64,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Evaluate(args) => evaluate::run(&args, &ui),
         Verb::Fit(args) => fit::run(&args, &ui),
         Verb::Report(args) => report::run(&args, &ui),
+        Verb::Profile(args) => profile::run(&args, &ui),
         Verb::Parity(args) => parity::run(&args, &ui),
         Verb::Doctor(args) => doctor::run(&args, &ui),
         Verb::Completions { shell } => {

@@ -11,8 +11,10 @@ pub mod recorder;
 pub mod roofline;
 pub mod sensor;
 pub mod sensors;
+pub mod session;
 pub mod summary;
 pub mod trace;
+pub mod verdict;
 
 pub use compute::Compute;
 pub use document::Profile;
@@ -23,3 +25,4 @@ pub use recorder::Recorder;
 pub use sensor::{Channel, Reading, Sensor};
 pub use summary::Summary;
 pub use trace::Trace;
+pub use verdict::Verdict;

@@ -19,4 +19,4 @@ pub use error::{Error, Fault};
 pub use prepare::Prepared;
 pub use stop::Stop;
 pub use watch::{Happening, Watch};
-pub use worker::{FailedCell, Tally, Worker, cell_program};
+pub use worker::{BAD_INPUT, FailedCell, THREAD_VARIABLES, Tally, Worker, cell_program};
