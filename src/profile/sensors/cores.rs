@@ -32,7 +32,7 @@ pub fn open(proc: &Path) -> Result<Cores, Missing> {
     };
     let missing = || Missing { channels: whole(), reason: Absent::because("there is no /proc/stat; Linux has it") };
     let mut stat = Held::open(&proc.join("stat")).map_err(|_| missing())?;
-    let ids: Vec<u32> = stat.text().ok_or_else(missing)?.lines().filter_map(|line| Some(busy(line)?.0?)).take(SHOWN).collect();
+    let ids: Vec<u32> = stat.text().ok_or_else(missing)?.lines().filter_map(|line| busy(line)?.0).take(SHOWN).collect();
     let mut channels = whole();
     channels.extend(ids.iter().map(|id| Channel::counter(format!("cpu.core{id}"), Unit::Seconds, Scope::Host, SOURCE)));
     Ok(Cores { stat, ids, channels, ticks_per_second: kernel_units().0 })

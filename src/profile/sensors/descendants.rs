@@ -27,7 +27,12 @@ impl Descendants {
             self.pids.push(self.root);
             let mut at = 0;
             while at < self.pids.len() {
-                self.pids.extend(children(self.pids[at]));
+                for child in children(self.pids[at]) {
+                    // A number that was given anew in the meantime must not send us in circles.
+                    if !self.pids.contains(&child) {
+                        self.pids.push(child);
+                    }
+                }
                 at += 1;
             }
         }

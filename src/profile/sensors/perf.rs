@@ -94,7 +94,8 @@ pub(super) fn open(_event: Event, _whose: Whose) -> io::Result<Box<dyn Counter>>
 pub(super) fn refusal(error: &io::Error, whose: Whose) -> Text {
     match (error.raw_os_error(), whose) {
         (Some(libc::EPERM | libc::EACCES), Whose::Thread(_)) => {
-            "no permission; `sysctl kernel.perf_event_paranoid=2`, in a container also `--cap-add PERFMON`".into()
+            "no permission; profile as the program's user with `sysctl kernel.perf_event_paranoid=2`, in a container `--cap-add PERFMON`"
+                .into()
         }
         (Some(libc::EPERM | libc::EACCES), Whose::Core(_)) => {
             "no permission; run as root or with CAP_PERFMON, or `sysctl kernel.perf_event_paranoid=0`".into()

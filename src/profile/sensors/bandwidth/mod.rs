@@ -36,9 +36,8 @@ fn open_with(sys: &Path, proc: &Path, pid: u32, open: &Open) -> Result<Box<dyn S
         Ok(fills) => return Ok(Box::new(fills)),
         Err(reason) => refused("cache misses", reason),
     }
-    let channels = ["memory.bandwidth.read", "memory.bandwidth.write"];
-    let channels = channels.map(|name| Channel::counter(name, Unit::Bytes, Scope::Socket, "memory controllers")).to_vec();
-    Err(Missing { channels, reason: Absent::because(reasons.join("; ")) })
+    let channel = Channel::counter("memory.bandwidth", Unit::Bytes, Scope::Socket, "memory controllers, resctrl, cache misses");
+    Err(Missing { channels: vec![channel], reason: Absent::because(reasons.join("; ")) })
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Parts {
         self.call(device, [energy], |d| Ok([d.total_energy_consumption()? as f64 * 1e-3]));
         for (name, clock) in [("clock.sm", Clock::SM), ("clock.memory", Clock::Memory)] {
             let channel = level(name, Unit::Hertz, "NVML clock");
-            self.call(device, [channel], move |d| Ok([f64::from(d.clock_info(clock.clone())?) * 1e6]));
+            self.call(device, [channel], move |d| Ok([f64::from(d.clock_info(clock)?) * 1e6]));
         }
         let temperature = level("temperature", Unit::Celsius, "NVML temperature");
         self.call(device, [temperature], |d| Ok([f64::from(d.temperature(TemperatureSensor::Gpu)?)]));

@@ -17,7 +17,7 @@ const APART: Duration = Duration::from_millis(100);
 
 /// What is asked for.
 const METRICS: [(GpmMetricId, &str, Unit); 8] = [
-    (GpmMetricId::DramBwUtil, "dram.use", Unit::Percent),
+    (GpmMetricId::DramBwUtil, "dram.active", Unit::Percent),
     (GpmMetricId::SmUtil, "sm.active", Unit::Percent),
     (GpmMetricId::SmOccupancy, "sm.occupancy", Unit::Percent),
     (GpmMetricId::AnyTensorUtil, "tensor.active", Unit::Percent),

@@ -63,7 +63,7 @@ fn a_gpu_tells_use_memory_power_clocks_and_what_is_in_use_inside() {
         ("gpu0.sm.active", 80.0),
         ("gpu0.sm.occupancy", 35.0),
         ("gpu0.tensor.active", 55.0),
-        ("gpu0.dram.use", 40.0),
+        ("gpu0.dram.active", 40.0),
         ("gpu0.dram.bandwidth", 0.4 * 2.0 * 2.5e9 * 5120.0 / 8.0),
         ("gpu0.pcie.send_speed", 512.0 * 1024.0 * 1024.0),
         ("gpu0.pcie.received", 0.0),
@@ -87,9 +87,9 @@ fn a_gpu_tells_use_memory_power_clocks_and_what_is_in_use_inside() {
 #[test]
 fn an_older_gpu_lacks_what_came_with_hopper_and_says_so_once() {
     let mut gpus = open("before_hopper").unwrap();
-    assert!(reason(&gpus, "gpu0.dram.use").contains("Hopper"));
+    assert!(reason(&gpus, "gpu0.dram.active").contains("Hopper"));
     assert_eq!(read(&mut gpus)["gpu0.use"], Ok(73.0));
-    assert!(!gpus.channels().iter().any(|c| c.name == "gpu0.dram.use"));
+    assert!(!gpus.channels().iter().any(|c| c.name == "gpu0.dram.active"));
 }
 
 #[test]
