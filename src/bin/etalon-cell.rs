@@ -8,7 +8,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use etalon::cli::{self, Exit};
+#[cfg(feature = "torch")]
+use etalon::event::Observer;
 use etalon::profile::machine;
+#[cfg(feature = "torch")]
+use etalon::profile::session::Phases;
 use etalon::run::cell::{self, JsonLines};
 
 fn main() -> ExitCode {
@@ -19,8 +23,11 @@ fn main() -> ExitCode {
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
         ["profile", job] => {
-            let events = &mut JsonLines(std::io::stdout());
-            etalon::run::native::run(Path::new(job), events).map(|()| Exit::Done).map_err(Into::into)
+            let mut events: Box<dyn Observer> = match Phases::offered() {
+                Some(phases) => Box::new(phases),
+                None => Box::new(JsonLines(std::io::stdout())),
+            };
+            etalon::run::native::run(Path::new(job), &mut *events).map(|()| Exit::Done).map_err(Into::into)
         }
         #[cfg(feature = "torch")]
         ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
