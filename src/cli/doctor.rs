@@ -7,14 +7,16 @@ use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::base::units;
-use crate::profile::sensors::{ProcessTree, gpu};
-use crate::profile::{Machine, Reading, Sensor, machine};
+use crate::profile::metric::Origin;
+use crate::profile::sensors::gpu;
+use crate::profile::sensors::survey::{Surveyed, survey};
+use crate::profile::{Limits, Machine, machine};
 use crate::run::cell_program;
 
 /// Free disk space below which a run is likely to fail.
 const LITTLE_SPACE: u64 = 2 << 30;
 
-/// Check that this machine can run experiments, and say what to do where it cannot.
+/// Check that this machine can run experiments and which sensors answer, and say what to do where they do not.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -51,9 +53,10 @@ impl Check {
 
 pub fn run(_args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let machine = Machine::here();
-    let checks = [libtorch(), gpus(), cores(&machine), memory(&machine), disk(), sensors()];
+    let surveyed = survey();
+    let checks = [libtorch(), gpus(), cores(&machine), memory(&machine), limits(), disk(), sensors(&surveyed)];
     if ui.json {
-        ui.json(&serde_json::json!({ "machine": machine, "checks": checks }))?;
+        ui.json(&serde_json::json!({ "machine": machine, "limits": Limits::here(), "checks": checks, "sensors": surveyed }))?;
     } else {
         ui.line(format!("{}: {}, {}", machine.host, machine.os, machine.cpu));
         for check in &checks {
@@ -64,6 +67,7 @@ pub fn run(_args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             };
             ui.line(format!("{mark}  {:<9} {}", check.what, check.detail));
         }
+        sensor_lines(&surveyed).iter().for_each(|line| ui.line(line));
     }
     let bad = checks.iter().any(|c| c.verdict == Verdict::Bad);
     Ok(if bad { Exit::Unexpected } else { Exit::Done })
@@ -123,12 +127,50 @@ fn disk() -> Check {
     }
 }
 
-fn sensors() -> Check {
-    let (mut sensor, mut reading) = (ProcessTree::new(std::process::id()), Reading::default());
-    sensor.read(&mut reading);
-    let names: Vec<_> = sensor.channels().iter().map(|c| c.name.as_ref()).collect();
-    match reading.values.iter().find_map(|v| v.as_ref().err()) {
-        None => Check::new("sensors", Verdict::Good, names.join(", ")),
-        Some(reason) => Check::new("sensors", Verdict::Absent, reason.to_string()),
+fn limits() -> Check {
+    let Limits { cores, memory_bytes } = Limits::here();
+    let memory = memory_bytes.map_or_else(|| "no limit on memory".to_owned(), |bytes| format!("{} of memory", units::bytes(bytes)));
+    Check::new("limits", Verdict::Good, format!("{cores} cores' worth of time, {memory} (affinity and control groups)"))
+}
+
+fn sensors(surveyed: &[Surveyed]) -> Check {
+    let answering = surveyed.iter().filter(|s| s.absent.is_none()).count();
+    let verdict = if answering == surveyed.len() { Verdict::Good } else { Verdict::Absent };
+    Check::new("sensors", verdict, format!("{answering} of {} channels answer", surveyed.len()))
+}
+
+/// The channels of each group, those of one source or one reason together.
+fn sensor_lines(surveyed: &[Surveyed]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in surveyed.chunk_by(|a, b| a.group == b.group) {
+        let explain = |s: &Surveyed| match &s.absent {
+            Some(reason) => ("absent", reason.to_string()),
+            None if s.channel.origin == Origin::Measured => ("ok    ", s.channel.source.to_string()),
+            None => ("ok    ", format!("{} ({})", s.channel.source, s.channel.origin.name())),
+        };
+        lines.push(format!("\n{}", group[0].group.name()));
+        for alike in group.chunk_by(|a, b| explain(a) == explain(b)) {
+            let (mark, explanation) = explain(&alike[0]);
+            lines.push(format!("  {mark}  {:<NAMES$}  {explanation}", names(alike)));
+        }
     }
+    lines
+}
+
+/// Width of the column of names.
+const NAMES: usize = 48;
+
+/// As many names as fit, and how many more there are.
+fn names(alike: &[Surveyed]) -> String {
+    let mut text = String::new();
+    for (at, surveyed) in alike.iter().enumerate() {
+        let name = surveyed.channel.name.as_ref();
+        let more = format!(", … {} more", alike.len() - at);
+        if at > 0 && text.len() + name.len() + more.len() > NAMES {
+            return text + &more;
+        }
+        text += if at > 0 { ", " } else { "" };
+        text += name;
+    }
+    text
 }

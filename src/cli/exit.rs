@@ -1,8 +1,10 @@
 //! Exit codes.
 
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
 
 use crate::base::fsio;
+use crate::profile::session;
 use crate::run::Fault;
 use crate::{compare, config, data, detectors, eval, report, run, store};
 
@@ -10,28 +12,53 @@ use crate::{compare, config, data, detectors, eval, report, run, store};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: done.
-    Done = 0,
+    Done,
     /// 1: unexpected failure.
-    Unexpected = 1,
+    Unexpected,
     /// 2: wrong usage (clap exits with it too).
-    Usage = 2,
+    Usage,
     /// 3: a regression was found.
-    Regression = 3,
+    Regression,
     /// 4: inconclusive (with `--strict`).
-    Inconclusive = 4,
+    Inconclusive,
     /// 5: not comparable.
-    NotComparable = 5,
+    NotComparable,
     /// 6: invalid experiment or input.
-    BadInput = 6,
+    BadInput,
     /// 7: cells failed or are missing.
-    Incomplete = 7,
+    Incomplete,
     /// 8: the store cannot be used.
-    Store = 8,
+    Store,
     /// 130: interrupted.
-    Interrupted = 130,
+    Interrupted,
+    /// That of a command that was run for the user.
+    Command(u8),
 }
 
 impl Exit {
+    /// The number that the shell sees.
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Unexpected => 1,
+            Self::Usage => 2,
+            Self::Regression => 3,
+            Self::Inconclusive => 4,
+            Self::NotComparable => 5,
+            Self::BadInput => 6,
+            Self::Incomplete => 7,
+            Self::Store => 8,
+            Self::Interrupted => 130,
+            Self::Command(code) => code,
+        }
+    }
+
+    /// As a shell gives on the end of a command: its code, or 128 and the signal.
+    pub fn of_command(status: ExitStatus) -> Self {
+        let code = status.code().or_else(|| Some(128 + status.signal()?)).and_then(|code| u8::try_from(code).ok());
+        code.map_or(Self::Unexpected, Self::Command)
+    }
+
     /// The code for an error, from the first cause in the chain that says what kind it is.
     pub fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Unexpected)
@@ -51,6 +78,15 @@ impl Exit {
         }
         #[cfg(feature = "torch")]
         if cause.is::<crate::nn::parity::Error>() {
+            return Some(Self::BadInput);
+        }
+        if let Some(error) = cause.downcast_ref::<session::Error>() {
+            return match error {
+                session::Error::Start { .. } | session::Error::NoProcess(_) => Some(Self::BadInput),
+                session::Error::Wait { .. } => None,
+            };
+        }
+        if cause.is::<crate::profile::document::Error>() || cause.is::<crate::profile::trace::Error>() {
             return Some(Self::BadInput);
         }
         if let Some(error) = cause.downcast_ref::<compare::Error>() {
@@ -96,7 +132,7 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

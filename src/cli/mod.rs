@@ -9,6 +9,7 @@ mod evaluate;
 mod fit;
 pub mod parity;
 mod plan;
+mod profile;
 mod report;
 mod run;
 mod status;
@@ -40,6 +41,7 @@ enum Verb {
     Evaluate(evaluate::Args),
     Fit(fit::Args),
     Report(report::Args),
+    Profile(profile::Args),
     Parity(parity::Args),
     Compare(compare::Args),
     Doctor(doctor::Args),
@@ -64,6 +66,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Evaluate(args) => evaluate::run(&args, &ui),
         Verb::Fit(args) => fit::run(&args, &ui),
         Verb::Report(args) => report::run(&args, &ui),
+        Verb::Profile(args) => profile::run(&args, &ui),
         Verb::Parity(args) => parity::run(&args, &ui),
         Verb::Compare(args) => compare::run(&args, &ui),
         Verb::Doctor(args) => doctor::run(&args, &ui),

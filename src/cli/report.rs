@@ -1,25 +1,29 @@
-//! `etalon report`: records to a self-contained page, Markdown and JSON.
+//! `etalon report`: records or profiles to a self-contained page, Markdown and JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::base::fsio;
-use crate::report::build;
-use crate::report::render;
+use crate::profile::{Profile, Trace};
+use crate::report::profiles::{self, Profiled};
 use crate::report::source::Stored;
+use crate::report::{Page, build, render};
 
-/// Write a report of an experiment: learning curves, forecasts, costs, and how to run it again.
+/// Write a report of an experiment (learning curves, forecasts, costs, hardware, how to run it again) or of profiles.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   etalon report results --out report              the newest experiment in the store
   etalon report results --experiment sbhar        that one
+  etalon report p.json --out profile              a profile of `etalon profile`
+  etalon report etad.json tadtr.json              several beside each other
 
 The folder then holds report.html (one self-contained file), report.md with figures/, report.json and experiment.toml.")]
 pub struct Args {
-    /// Store whose records are reported.
-    store: PathBuf,
+    /// Store whose records are reported, or profiles (JSON).
+    #[arg(required = true)]
+    source: Vec<PathBuf>,
     /// Folder to write to.
     #[arg(long, default_value = "report")]
     out: PathBuf,
@@ -37,17 +41,17 @@ struct Output<'a> {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let stored = Stored::read(&args.store)?;
+    if args.source.iter().all(|path| path.is_file()) {
+        return profiles(args, ui);
+    }
+    let [store] = args.source.as_slice() else {
+        ui.remark("one store, or one or more profiles: a report of several stores is not made");
+        return Ok(Exit::Usage);
+    };
+    let stored = Stored::read(store)?;
     let experiment = stored.experiment(args.experiment.as_deref())?;
     let report = build(&stored.input(experiment)?);
-    let mut files = Vec::new();
-    for renderer in render::all() {
-        for artifact in renderer.render(&report)? {
-            let path = args.out.join(&artifact.path);
-            fsio::replace(&path, &artifact.bytes)?;
-            files.push(path);
-        }
-    }
+    let files = write(&Page::of(&report)?, &args.out)?;
     let completeness = &report.completeness;
     if completeness.done < completeness.expected {
         ui.remark(format!("note: {} of {} cells have no result yet", completeness.expected - completeness.done, completeness.expected));
@@ -58,4 +62,34 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         files.iter().for_each(|path| ui.line(path.display().to_string()));
     }
     Ok(Exit::Done)
+}
+
+fn profiles(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let read = |path: &PathBuf| -> anyhow::Result<Profiled> {
+        let trace = Profile::trace_path(path);
+        // A profile without its trace is still a profile; a trace that is there must be readable.
+        let trace = if trace.exists() { Some(Trace::read(&trace)?) } else { None };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Profiled { name, profile: Profile::read(path)?, trace })
+    };
+    let profiled = args.source.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let files = write(&profiles::page(&profiled)?, &args.out)?;
+    if ui.json {
+        ui.json(&serde_json::json!({ "profiles": profiled.len(), "files": files }))?;
+    } else {
+        files.iter().for_each(|path| ui.line(path.display().to_string()));
+    }
+    Ok(Exit::Done)
+}
+
+fn write(page: &Page, out: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for renderer in render::all() {
+        for artifact in renderer.render(page)? {
+            let path = out.join(&artifact.path);
+            fsio::replace(&path, &artifact.bytes)?;
+            files.push(path);
+        }
+    }
+    Ok(files)
 }

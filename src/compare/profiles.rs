@@ -300,7 +300,7 @@ mod tests {
         let sum = |of: fn(&Layer) -> u64| layers.iter().map(of).sum::<u64>();
         let macs = sum(|l| l.forward_macs + l.backward_macs);
         let operators = layers.len() as u64 * 3;
-        let memory = AllocatorMemory { peak_bytes: 100_000, allocated_bytes: 500_000, allocations: 7 * operators };
+        let memory = AllocatorMemory { peak_bytes: 100_000, allocated_bytes: 500_000, allocations: 7 * operators, reserved_bytes: None };
         let convolution = Operator { name: "aten::convolution".into(), calls: operators, flop: 2 * macs };
         let dispatched =
             Dispatched { operators, flop: 2 * macs, by_operator: vec![convolution], uncounted: Vec::new(), memory: Some(memory) };
@@ -325,6 +325,7 @@ mod tests {
             wall_s: 20.0,
             ended: "exit 0".into(),
             usage: Summary { metrics, phases: Vec::new(), sampler: Sampler::default(), warnings: Vec::new() },
+            verdict: crate::profile::Verdict::default(),
             steps: None,
             compute: vec![compute],
             roofline: None,

@@ -79,6 +79,9 @@ pub struct AllocatorMemory {
     pub allocated_bytes: u64,
     /// Allocations.
     pub allocations: u64,
+    /// Largest number of bytes that a caching allocator held, in use or not; `None` without one (on the CPU).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_bytes: Option<u64>,
 }
 
 impl Compute {

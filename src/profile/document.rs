@@ -1,12 +1,17 @@
 //! A stored profile: what ran, where, what it used and what its network costs in theory. `etalon profile` writes it,
 //! `etalon compare` and reports read it.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use super::compute::Compute;
 use super::machine::Fingerprint;
+use super::metric::Metric;
 use super::roofline::Roofline;
 use super::summary::Summary;
+use super::verdict::Verdict;
+use crate::base::fsio;
 
 /// Version of the format. History: 1 the first.
 pub const SCHEMA: u32 = 1;
@@ -31,6 +36,8 @@ pub struct Profile {
     /// What it used.
     #[serde(flatten)]
     pub usage: Summary,
+    /// What held it up.
+    pub verdict: Verdict,
     /// Seconds of each training step and each video detected in; `None` for what is no native model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Steps>,
@@ -40,6 +47,53 @@ pub struct Profile {
     /// Where the compute lies below the roofs of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roofline: Option<Roofline>,
+}
+
+/// Why a profile cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such file.
+    #[error(transparent)]
+    File(#[from] fsio::Error),
+    /// It is something else.
+    #[error("{} is no profile of etalon: make one with `etalon profile --out`", path.display())]
+    NoProfile {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A later etalon wrote it.
+    #[error("{} has schema {found}, newer than {SCHEMA}: read it with the etalon that wrote it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+}
+
+impl Profile {
+    /// Reads a stored profile.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no profile, or a newer one.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fsio::read(path)?;
+        let no_profile = |source| Error::NoProfile { path: path.to_owned(), source };
+        // The version first: what follows may mean something else in a later one.
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(no_profile)?;
+        if let Some(found) = value["schema"].as_u64().filter(|&found| found > u64::from(SCHEMA)) {
+            return Err(Error::Newer { path: path.to_owned(), found });
+        }
+        serde_json::from_value(value).map_err(no_profile)
+    }
+
+    /// Where the trace of the profile at `path` lies: `p.json` to `p.trace.jsonl.zst`.
+    pub fn trace_path(path: &Path) -> PathBuf {
+        path.with_extension("trace.jsonl.zst")
+    }
 }
 
 /// What ran.
@@ -73,4 +127,52 @@ pub struct Steps {
     pub detection_s: Vec<f64>,
     /// Seconds of video in each.
     pub video_s: Vec<f64>,
+}
+
+/// Version of [`NativeJob`].
+pub const JOB_SCHEMA: u32 = 1;
+
+/// What `etalon-cell profile JOB.json` is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeJob {
+    /// Version of this format: [`JOB_SCHEMA`].
+    pub schema: u32,
+    /// The resolved experiment.
+    pub experiment: PathBuf,
+    /// The model's name in it.
+    pub model: String,
+    /// Compute threads.
+    pub threads: usize,
+    /// Device, such as "cpu" or "cuda:0".
+    pub device: String,
+    /// Seed of the weights and of the order of the training.
+    pub seed: u64,
+    /// Updates before the first timed one.
+    pub warmup: u64,
+    /// Timed updates; at least 1.
+    pub steps: u64,
+    /// Test videos to detect in at most, after one that is not timed; at least 1.
+    pub videos: usize,
+}
+
+/// What `etalon-cell profile` writes as `result.json` beside its job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NativeResult {
+    /// Seconds of each timed update and video.
+    pub steps: Steps,
+    /// A training step, then the detection in one video; counted apart from the timed ones.
+    pub compute: Vec<Compute>,
+    /// What the machine can do at most, with the threads of the job.
+    pub peaks: Peaks,
+    /// Trainable values.
+    pub parameters: u64,
+}
+
+/// What a machine can do at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peaks {
+    /// FLOP per second of a large float32 matrix product.
+    pub flops: Metric,
+    /// Bytes per second of a triad on arrays that no cache holds.
+    pub bandwidth: Metric,
 }

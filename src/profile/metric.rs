@@ -151,6 +151,15 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// As profiles name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Derived => "derived",
+            Self::Estimated => "estimated",
+        }
+    }
+
     /// The finding for a number of this origin.
     pub fn finding(self, value: f64, source: Text) -> Finding {
         match self {

@@ -2,9 +2,11 @@
 //! elsewhere every process is unknown.
 
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 /// The fields of `/proc/PID/stat` that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,13 +163,55 @@ impl Ended {
             io: None,
         }
     }
+
+    /// Adds what another process used.
+    pub fn absorb(&mut self, other: &Self) {
+        self.cpu_s += other.cpu_s;
+        self.peak_rss_bytes = self.peak_rss_bytes.max(other.peak_rss_bytes);
+        self.minor_faults += other.minor_faults;
+        self.major_faults += other.major_faults;
+        self.voluntary_switches += other.voluntary_switches;
+        self.involuntary_switches += other.involuntary_switches;
+        if let (Some(io), Some(other)) = (&mut self.io, other.io) {
+            io.disk_read += other.disk_read;
+            io.disk_written += other.disk_written;
+            io.read += other.read;
+            io.written += other.written;
+        }
+    }
 }
 
-/// Reaps a child without waiting; `None` while it runs.
+/// Waits until a child has ended, for about `patience` at most; says whether it has. It is not reaped.
 ///
 /// # Errors
-/// `pid` is no unreaped child of this process.
-pub fn try_wait(pid: u32) -> io::Result<Option<Ended>> {
+/// `pid` is no child of this process.
+pub fn wait_for_exit(pid: u32, patience: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if has_ended(pid)? {
+            return Ok(true);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        // SAFETY: numbers only; the result is a descriptor of ours or an error.
+        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+        if descriptor < 0 {
+            // Before Linux 5.3.
+            std::thread::sleep(left.min(Duration::from_millis(10)));
+            continue;
+        }
+        // SAFETY: it was just opened and belongs to nobody else.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
+        let mut wanted = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the pointer is to one live structure; an interrupted wait is repeated above.
+        unsafe { libc::poll(&raw mut wanted, 1, left.as_millis().max(1) as i32) };
+    }
+}
+
+/// Whether a child has ended and waits to be reaped.
+fn has_ended(pid: u32) -> io::Result<bool> {
     // SAFETY: siginfo is plain numbers, for which all zeros is a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -176,7 +220,15 @@ pub fn try_wait(pid: u32) -> io::Result<Option<Ended>> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: waitid succeeded, so this field is set: 0 while the child runs.
-    if unsafe { info.si_pid() } == 0 {
+    Ok(unsafe { info.si_pid() } != 0)
+}
+
+/// Reaps a child without waiting; `None` while it runs.
+///
+/// # Errors
+/// `pid` is no unreaped child of this process.
+pub fn try_wait(pid: u32) -> io::Result<Option<Ended>> {
+    if !has_ended(pid)? {
         return Ok(None);
     }
     // Ended but not reaped, a process still shows its totals.

@@ -39,6 +39,16 @@ pub struct Recorder {
     thread: JoinHandle<Summary>,
 }
 
+/// Tells a recorder of phases; what it says after the recorder's end is lost.
+pub struct Marker(Sender<Message>);
+
+impl Marker {
+    /// A phase begins, and the one before ends.
+    pub fn phase(&self, name: impl Into<String>) {
+        let _ = self.0.send(Message::Phase(name.into()));
+    }
+}
+
 enum Message {
     Phase(String),
     Finish,
@@ -80,7 +90,12 @@ impl Recorder {
 
     /// A phase begins, and the one before ends.
     pub fn phase(&self, name: impl Into<String>) {
-        let _ = self.messages.send(Message::Phase(name.into()));
+        self.marker().phase(name);
+    }
+
+    /// For another thread that sees phases begin.
+    pub fn marker(&self) -> Marker {
+        Marker(self.messages.clone())
     }
 
     /// Takes the last sample and sums up.

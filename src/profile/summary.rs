@@ -81,6 +81,7 @@ impl Summary {
         };
         settle("cpu.time", ended.cpu_s, Unit::Seconds, SOURCE);
         settle("memory.rss.peak", ended.peak_rss_bytes as f64, Unit::Bytes, "wait4, the largest process alone");
+        settle("memory.rss.largest", ended.peak_rss_bytes as f64, Unit::Bytes, "wait4, the largest process alone");
         settle("faults.minor", ended.minor_faults as f64, Unit::Count, SOURCE);
         settle("faults.major", ended.major_faults as f64, Unit::Count, SOURCE);
         settle("switches.voluntary", ended.voluntary_switches as f64, Unit::Count, SOURCE);

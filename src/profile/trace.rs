@@ -119,6 +119,8 @@ pub struct Trace {
     pub phases: Vec<(f64, String)>,
     /// Seconds of the last reading.
     pub end_s: f64,
+    /// Seconds between samples, as asked.
+    pub period_s: f64,
     /// The file ended in the middle: the run or the machine was killed.
     pub torn: bool,
 }
@@ -170,6 +172,7 @@ impl Trace {
             series: channels.map(|channel| Series { channel, points: Vec::new() }).collect(),
             phases: Vec::new(),
             end_s: 0.0,
+            period_s: header.period_ms / 1e3,
             torn: false,
         };
         for line in lines {
@@ -206,10 +209,20 @@ impl Trace {
 }
 
 impl Series {
-    /// Growth per second between readings, at the later one; for counters.
-    pub fn rates(&self) -> Vec<(f64, f64)> {
-        let rate = |w: &[(f64, f64)]| (w[1].0 > w[0].0).then(|| (w[1].0, ((w[1].1 - w[0].1) / (w[1].0 - w[0].0)).max(0.0)));
-        self.points.windows(2).filter_map(rate).collect()
+    /// Growth per second between readings at least `apart_s` seconds apart, at the later one; for counters. Readings that
+    /// follow one another closely (where a phase begins) would make a spike of every clock tick.
+    pub fn rates(&self, apart_s: f64) -> Vec<(f64, f64)> {
+        let mut rates = Vec::new();
+        let mut before: Option<(f64, f64)> = None;
+        for &(at_s, value) in &self.points {
+            match before {
+                Some((since_s, _)) if at_s - since_s < apart_s => continue,
+                Some((since_s, from)) => rates.push((at_s, ((value - from) / (at_s - since_s)).max(0.0))),
+                None => {}
+            }
+            before = Some((at_s, value));
+        }
+        rates
     }
 }
 
@@ -246,8 +259,9 @@ mod tests {
         assert!(!trace.torn && trace.phases == [(50.0, "train".to_owned())]);
         assert_eq!(trace.channel("a").unwrap().points[3], (0.3, 0.75));
         assert!(trace.channel("b").unwrap().points.is_empty());
-        let rates = trace.channel("a").unwrap().rates();
+        let rates = trace.channel("a").unwrap().rates(0.05);
         assert!(rates.len() == 999 && rates.iter().all(|r| (r.1 - 2.5).abs() < 1e-6));
+        assert_eq!(trace.channel("a").unwrap().rates(10.0).len(), 9);
     }
 
     #[test]

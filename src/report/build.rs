@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Pair, Report, Spread};
 use super::source::observation;
-use super::{efficiency, pairs};
+use super::{efficiency, hardware, pairs};
 use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
+use crate::profile::Trace;
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
 use crate::store::{PlannedCell, Record};
@@ -24,6 +25,8 @@ pub struct Input {
     pub failures: Vec<Failure>,
     /// Digests of annotations and features.
     pub datasets: BTreeSet<String>,
+    /// By model, the trace of the cell that [`hardware::representatives`] names; what cannot be read is left out.
+    pub traces: Vec<(String, Trace)>,
 }
 
 /// A cell whose last attempt failed.
@@ -60,6 +63,7 @@ pub fn build(input: &Input) -> Report {
         headline: headline(&models, &pairs, &completeness),
         tiou,
         efficiency: efficiency::of(&models, &input.records),
+        hardware: hardware::of(&models, &input.records, &input.traces),
         models,
         pairs,
         completeness,

@@ -1,7 +1,9 @@
 //! The report as an ordered list of blocks (texts, tables, figures), shared by the Markdown and HTML renderers.
 
 mod format;
+pub(super) mod hardware;
 mod models;
+pub(super) mod profiles;
 
 use serde::Serialize;
 
@@ -57,6 +59,7 @@ impl Document {
             classes(report),
             models::efficiency(report, &charts),
             costs(report, &charts),
+            hardware::cells(report, &charts),
             gaps(report),
             manifest(report),
         ];

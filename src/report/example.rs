@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use super::Error;
 use super::build::{Failure, Input, build};
 use super::model::Report;
+use super::page::Page;
 use super::render::{self, Renderer};
 use super::source::Stored;
 use crate::base::{Digest, Percent, Stream};
@@ -152,13 +153,27 @@ fn cells() -> Vec<PlannedCell> {
 
 fn input(records: &[Record]) -> Input {
     let datasets = BTreeSet::from(["f00d".to_owned()]);
-    Input { experiment_toml: TOML.to_owned(), cells: cells(), records: records.to_vec(), failures: Vec::new(), datasets }
+    Input {
+        experiment_toml: TOML.to_owned(),
+        cells: cells(),
+        records: records.to_vec(),
+        failures: Vec::new(),
+        datasets,
+        traces: Vec::new(),
+    }
 }
 
 /// A report of some models, with the cells that are there.
 fn compared(models: &[&str], skip: impl Fn(&str, f64, u64) -> bool) -> Report {
     let records = records_of(models, skip);
-    build(&Input { experiment_toml: TOML.to_owned(), cells: Vec::new(), records, failures: Vec::new(), datasets: BTreeSet::new() })
+    build(&Input {
+        experiment_toml: TOML.to_owned(),
+        cells: Vec::new(),
+        records,
+        failures: Vec::new(),
+        datasets: BTreeSet::new(),
+        traces: Vec::new(),
+    })
 }
 
 /// All models and cells.
@@ -169,7 +184,7 @@ fn report(records: &[Record]) -> Report {
 }
 
 fn rendered(renderer: &dyn Renderer, report: &Report) -> String {
-    String::from_utf8(renderer.render(report).unwrap().remove(0).bytes).unwrap()
+    String::from_utf8(renderer.render(&Page::of(report).unwrap()).unwrap().remove(0).bytes).unwrap()
 }
 
 #[test]
@@ -199,7 +214,7 @@ fn a_single_finished_cell_still_makes_a_report_without_a_curve() {
     let report = report(&records(|model, percent, seed| model != "prior" || percent != 10.0 || seed != 0));
     assert!(report.models[0].curve.is_none());
     for renderer in render::all() {
-        assert!(!renderer.render(&report).unwrap().is_empty());
+        assert!(!renderer.render(&Page::of(&report).unwrap()).unwrap().is_empty());
     }
     assert!(rendered(&render::Html, &report).contains("two different numbers of training videos"));
 }
@@ -220,7 +235,7 @@ fn the_page_is_self_contained_and_shows_names_as_text() {
 fn every_renderer_gives_the_same_bytes_for_the_same_records() {
     let (first, second) = (report(&records(|_, _, _| false)), report(&records(|_, _, _| false)));
     for renderer in render::all() {
-        assert_eq!(renderer.render(&first).unwrap(), renderer.render(&second).unwrap());
+        assert_eq!(renderer.render(&Page::of(&first).unwrap()).unwrap(), renderer.render(&Page::of(&second).unwrap()).unwrap());
     }
 }
 
@@ -241,7 +256,9 @@ fn failed_cells_stand_beside_those_not_run_with_their_reason() {
     let missing: Vec<_> = report.completeness.missing.iter().map(|m| (m.seeds.clone(), m.reason.is_some())).collect();
     assert_eq!(missing, [(vec![2, 4], false), (vec![3], true)]);
     for renderer in render::all() {
-        assert!(String::from_utf8(renderer.render(&report).unwrap().remove(0).bytes).unwrap().contains("out of memory"));
+        assert!(
+            String::from_utf8(renderer.render(&Page::of(&report).unwrap()).unwrap().remove(0).bytes).unwrap().contains("out of memory")
+        );
     }
 }
 

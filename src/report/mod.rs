@@ -1,19 +1,24 @@
 //! From records to a report: learning curves, forecasts, costs and everything needed to run it again.
 //!
 //! [`Stored::read`](source::Stored::read) gathers what a store holds, [`build`] turns it into a [`Report`] of typed
-//! values without any markup, and a [`Renderer`] turns that into files' bytes. Nothing here prints or writes.
+//! values without any markup, and a [`Renderer`] turns its [`Page`] into files' bytes; [`profiles::page`] makes a page of stored
+//! profiles. Nothing here prints or writes.
 
 pub mod build;
 mod document;
 mod efficiency;
 pub mod figures;
+mod hardware;
 pub mod model;
+pub mod page;
 mod pairs;
+pub mod profiles;
 pub mod render;
 pub mod source;
 
 pub use build::build;
 pub use model::Report;
+pub use page::Page;
 pub use render::{Artifact, Renderer};
 
 #[cfg(test)]

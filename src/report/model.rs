@@ -21,6 +21,8 @@ pub struct Report {
     pub pairs: Vec<Pair>,
     /// Scores beside costs; `None` without any cell.
     pub efficiency: Option<Efficiency>,
+    /// What the cells used of their machine; `None` when no record has a profile.
+    pub hardware: Option<Hardware>,
     /// What is missing.
     pub completeness: Completeness,
     /// Where, when and with what it ran.
@@ -177,6 +179,99 @@ pub struct Absent {
     /// Of which models.
     pub models: Vec<String>,
     /// Why.
+    pub reason: String,
+}
+
+/// What the cells at the largest fraction used of their machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Hardware {
+    /// A row per model, best model first.
+    pub rows: Vec<HardwareRow>,
+    /// One cell of each model over time.
+    pub runs: Vec<Run>,
+    /// What could not be measured.
+    pub absent: Vec<Absence>,
+    /// Mean cost of sampling, in percent of one core.
+    pub sampler_percent: Option<f64>,
+}
+
+/// Means over a model's cells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HardwareRow {
+    /// Name.
+    pub model: String,
+    /// Cells behind the means.
+    pub cells: usize,
+    /// Compute threads of each.
+    pub threads: usize,
+    /// Cores in use in the mean.
+    pub cores: Option<f64>,
+    /// CPU seconds of a cell.
+    pub cpu_s: Option<f64>,
+    /// Peak resident set in bytes.
+    pub peak_rss_bytes: Option<f64>,
+    /// Memory bandwidth in bytes per second.
+    pub bandwidth: Option<f64>,
+    /// Bytes written to disk.
+    pub written_bytes: Option<f64>,
+    /// Share of the time the GPU was busy, in percent.
+    pub gpu_percent: Option<f64>,
+    /// Joules of processor packages and GPUs.
+    pub energy_j: Option<f64>,
+    /// CPU seconds per point of mAP.
+    pub cpu_s_per_point: Option<f64>,
+    /// Joules per point of mAP.
+    pub energy_per_point: Option<f64>,
+    /// "bound by CPU".
+    pub bound: String,
+    /// What that rests on.
+    pub evidence: Vec<String>,
+    /// In order.
+    pub phases: Vec<HardwarePhase>,
+}
+
+/// Means over a model's cells of one phase.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HardwarePhase {
+    /// "load", "train", "detect", "evaluate".
+    pub name: String,
+    /// Wall seconds.
+    pub wall_s: f64,
+    /// CPU seconds.
+    pub cpu_s: Option<f64>,
+    /// Cores in use in the mean.
+    pub cores: Option<f64>,
+    /// Peak resident set in bytes.
+    pub peak_rss_bytes: Option<f64>,
+}
+
+/// One cell over time: seconds and values.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// Name.
+    pub model: String,
+    /// Which cell: "100 %, seed 0".
+    pub label: String,
+    /// Cores in use.
+    pub cores: Vec<(f64, f64)>,
+    /// Resident set in bytes.
+    pub memory: Vec<(f64, f64)>,
+    /// Memory bandwidth in bytes per second; empty where it is not measured.
+    pub bandwidth: Vec<(f64, f64)>,
+    /// GPU busy, in percent; empty without one.
+    pub gpu: Vec<(f64, f64)>,
+    /// Where phases begin.
+    pub phases: Vec<(f64, String)>,
+    /// The trace ends in the middle.
+    pub torn: bool,
+}
+
+/// Channels that could not be measured, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Absence {
+    /// Which.
+    pub channels: Vec<String>,
+    /// Why, with the remedy.
     pub reason: String,
 }
 

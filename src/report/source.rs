@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::Error;
 use super::build::{Failure, Input};
+use super::{Error, hardware};
 use crate::base::fsio;
 use crate::curves::Observation;
+use crate::profile::Trace;
 use crate::protocol::CellKey;
-use crate::store::{PlannedCell, Record, State, Store};
+use crate::store::{PlannedCell, Record, State, Store, TRACE};
 
 /// A store with its records and experiments read.
 #[derive(Clone, Debug)]
@@ -107,7 +108,20 @@ impl Stored {
             }
         }
         let (experiment_toml, cells) = (experiment.text.clone(), experiment.cells.clone());
-        Ok(Input { experiment_toml, cells, records, failures, datasets })
+        let traces = self.traces(&records)?;
+        Ok(Input { experiment_toml, cells, records, failures, datasets, traces })
+    }
+
+    /// The traces a report shows. A copy of a store may lack them.
+    fn traces(&self, records: &[Record]) -> Result<Vec<(String, Trace)>, Error> {
+        let mut traces = Vec::new();
+        for record in hardware::representatives(records) {
+            let attempts = self.store.attempts(&record.key)?;
+            let attempt = attempts.into_iter().find(|a| a.number == record.attempt);
+            let trace = attempt.and_then(|a| Trace::read(&a.dir.join(TRACE)).ok());
+            traces.extend(trace.map(|trace| (record.model.clone(), trace)));
+        }
+        Ok(traces)
     }
 
     /// The learning curves of an experiment by model.

@@ -13,7 +13,7 @@ use super::error::{Error, Result};
 use super::job::{Job, Made};
 use super::process::{Next, Process};
 use super::watch::Happening;
-use super::worker::Worker;
+use super::worker::{THREAD_VARIABLES, Worker};
 use crate::base::fsio;
 use crate::event::{Event, Phase};
 use crate::profile::process::Ended;
@@ -22,16 +22,13 @@ use crate::protocol::Cell;
 use crate::store::journal::{Entry, Journal};
 use crate::store::lease::HEARTBEAT;
 use crate::store::record::{Provenance, Usage};
-use crate::store::{Lease, Outcome, Record};
+use crate::store::{Lease, Outcome, Record, TRACE};
 
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How often the clock, the lease and the wish to stop are looked at.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Every reading of the sensors, beside the attempt's logs.
-const TRACE: &str = "trace.jsonl.zst";
 
 /// Characters kept of a child's last words.
 const LAST_WORDS: usize = 2000;
@@ -109,7 +106,7 @@ fn command(worker: &Worker<'_>, job: &Job, dir: &Path) -> Result<Command> {
     let stderr = dir.join("stderr.log");
     let mut command = Command::new(&worker.program);
     command.arg("run").arg(job.write(dir)?).stderr(fsio::open_append(&stderr)?);
-    for name in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"] {
+    for name in THREAD_VARIABLES {
         command.env(name, worker.threads.to_string());
     }
     Ok(command)

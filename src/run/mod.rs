@@ -6,6 +6,8 @@ pub mod attempt;
 pub mod cell;
 pub mod error;
 pub mod job;
+#[cfg(feature = "torch")]
+pub mod native;
 pub mod prepare;
 pub mod process;
 pub mod stop;
@@ -19,4 +21,4 @@ pub use error::{Error, Fault};
 pub use prepare::Prepared;
 pub use stop::Stop;
 pub use watch::{Happening, Watch};
-pub use worker::{FailedCell, Tally, Worker, cell_program};
+pub use worker::{BAD_INPUT, FailedCell, THREAD_VARIABLES, Tally, Worker, cell_program};

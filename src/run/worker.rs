@@ -25,6 +25,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(300);
 /// The child's exit code for bad input (see the command line's exit codes).
 pub const BAD_INPUT: i32 = 6;
 
+/// Variables that tell numeric libraries how many threads to use.
+pub const THREAD_VARIABLES: [&str; 4] = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"];
+
 /// The child's exit code when it could not write into the store: no other cell could either.
 const UNWRITABLE: i32 = 8;
 

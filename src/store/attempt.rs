@@ -72,6 +72,9 @@ pub enum State {
     Ended(Outcome),
 }
 
+/// File in an attempt's folder: every reading of the sensors.
+pub const TRACE: &str = "trace.jsonl.zst";
+
 /// One attempt as the store knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {

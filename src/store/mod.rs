@@ -25,7 +25,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Attempt, Outcome, State};
+pub use attempt::{Attempt, Outcome, State, TRACE};
 pub use error::{Error, Result};
 pub use layout::{PlannedCell, Store};
 pub use lease::{Claim, Granted, Lease};

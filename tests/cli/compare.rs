@@ -36,6 +36,7 @@ fn profile(layers: u64, kernel: &str) -> String {
         wall_s: 1.0,
         ended: "exit 0".into(),
         usage: Summary { metrics: [].into(), phases: Vec::new(), sampler: Sampler::default(), warnings: Vec::new() },
+        verdict: etalon::profile::Verdict::default(),
         steps: None,
         compute: vec![compute],
         roofline: None,

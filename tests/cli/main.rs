@@ -6,6 +6,7 @@ mod evaluate;
 mod layers;
 #[cfg(feature = "torch")]
 mod parity;
+mod profile;
 mod recordings;
 mod report;
 #[cfg(feature = "torch")]

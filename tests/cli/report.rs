@@ -233,12 +233,19 @@ fn the_doctor_reports_machine_and_checks() {
     let report = test.run(["doctor", "--json"]).json();
     assert!(report["machine"]["usable_cores"].as_u64().unwrap() > 0, "{report}");
     let checks = report["checks"].as_array().unwrap();
-    for what in ["libtorch", "gpu", "cores", "memory", "disk", "sensors"] {
+    for what in ["libtorch", "gpu", "cores", "memory", "limits", "disk", "sensors"] {
         let check = checks.iter().find(|c| c["what"] == what).unwrap_or_else(|| panic!("no {what}"));
         assert!(!check["detail"].as_str().unwrap().is_empty());
     }
     let libtorch = checks.iter().find(|c| c["what"] == "libtorch").unwrap();
     assert_eq!(libtorch["verdict"], if cfg!(feature = "torch") { "good" } else { "absent" });
+    assert!(report["limits"]["cores"].as_f64().unwrap() > 0.0);
+    let sensors = report["sensors"].as_array().unwrap();
+    let named = |name: &str| sensors.iter().find(|s| s["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!((&named("cpu.time")["group"], &named("cpu.time")["absent"]), (&"process".into(), &Value::Null));
+    for group in ["process", "cpu", "memory", "memory-bandwidth", "pressure", "network", "energy", "gpu"] {
+        assert!(sensors.iter().any(|s| s["group"] == group), "{group}");
+    }
 }
 
 #[test]

@@ -142,9 +142,10 @@ impl Sensor for ProcessTree {
             let reason = "/proc/PID/io of a process is readable for its own user only; profile as that user";
             reading.push(if denied { Err(Absent::because(reason)) } else { Ok(*high) });
         }
-        reading.push(Ok(rss));
-        reading.push(Ok(processes));
-        reading.push(Ok(threads));
+        for level in [rss, processes, threads] {
+            let living = processes > 0.0;
+            reading.push(if living { Ok(level) } else { Err(Absent::because(format!("process {} has ended", self.root))) });
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! A chart as data: what is shown where, without any drawing.
 
+use std::borrow::Cow;
+
 /// Lines, dots, bars and bands over two axes, with its text alternative.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
     /// File name without extension, and anchor in a page.
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     /// One line.
     pub title: String,
     /// What a reader who cannot see it should know.
@@ -19,8 +21,8 @@ pub struct Chart {
     pub labels: Labels,
     /// (x, y) of a thin line behind everything, such as a Pareto front.
     pub front: Vec<(f64, f64)>,
-    /// A thin vertical line and its label, such as the end of the data.
-    pub boundary: Option<(f64, String)>,
+    /// Thin vertical lines and their labels, such as the end of the data.
+    pub boundaries: Vec<(f64, String)>,
 }
 
 /// Where the names of the series stand.

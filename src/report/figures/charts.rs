@@ -1,12 +1,14 @@
 //! The charts of a report.
 
 use super::chart::{Axis, Chart, Labels, Scale, Series, Tick};
+use super::usage;
 use crate::report::model::{Efficiency, FractionRow, ModelReport, Report, Resource, Spread, Tradeoff};
 
 /// Every chart the report has data for.
 pub fn of(report: &Report) -> Vec<Chart> {
     let efficiency = report.efficiency.iter().flat_map(|e| TRADEOFFS.map(|resource| tradeoff(report, e, resource)));
-    [learning_curves(report), close_curves(report), cost(report)].into_iter().chain(efficiency).flatten().collect()
+    let hardware = report.hardware.iter().flat_map(|h| usage::over_time("cells", &h.runs, |model| place(report, model)));
+    [learning_curves(report), close_curves(report), cost(report)].into_iter().chain(efficiency).flatten().chain(hardware).collect()
 }
 
 /// The costs that have a figure.
@@ -40,10 +42,10 @@ fn learning_curves(report: &Report) -> Option<Chart> {
     };
     let top = report.models.iter().map(highest).fold(0.0, f64::max).clamp(0.05, 1.0);
     let y = Axis::from_zero(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), top, percent_tick);
-    let boundary = largest(report).filter(|&n| n < x.range.1 * 0.98).map(|n| (n, "forecast".to_owned()));
+    let boundary = largest(report).filter(|&n| n < x.range.1 * 0.98).map(|n| (n, "forecast →".to_owned()));
     let level = report.models.iter().find_map(|m| m.fan.first()).map_or(90.0, |f| 100.0 * f.interval.level);
     Some(Chart {
-        id: "learning-curves",
+        id: "learning-curves".into(),
         title: "Learning curves".to_owned(),
         description: format!(
             "{} Dots: single seeds. Bars: mean and standard deviation over seeds. Line: median of the fitted curves, dashed beyond the data, \
@@ -55,7 +57,7 @@ fn learning_curves(report: &Report) -> Option<Chart> {
         series: report.models.iter().enumerate().map(curve_series).collect(),
         labels: Labels::AtEnd,
         front: Vec::new(),
-        boundary,
+        boundaries: boundary.into_iter().collect(),
     })
 }
 
@@ -100,7 +102,7 @@ fn close_curves(report: &Report) -> Option<Chart> {
     };
     let series: Vec<Series> = contenders.iter().map(series).collect();
     Some(Chart {
-        id: "learning-curves-close",
+        id: "learning-curves-close".into(),
         title: "Measured means, close up".to_owned(),
         description: "Mean and standard deviation of the average mAP over seeds, by number of training videos, joined by lines.".to_owned(),
         x: size_axis(report, false)?,
@@ -108,7 +110,7 @@ fn close_curves(report: &Report) -> Option<Chart> {
         series,
         labels: Labels::AtEnd,
         front: Vec::new(),
-        boundary: None,
+        boundaries: Vec::new(),
     })
 }
 
@@ -147,7 +149,7 @@ fn tradeoff(report: &Report, efficiency: &Efficiency, resource: Resource) -> Opt
     let front = front(&series, x.range.1, y.range.0);
     let best: Vec<&str> = series.iter().filter(|s| !s.hollow).map(|s| s.label.as_str()).collect();
     Some(Chart {
-        id: tradeoff_id(resource)?,
+        id: tradeoff_id(resource)?.into(),
         title: format!("Score against {}", resource.name()),
         description: format!(
             "Average mAP, mean and standard deviation over seeds, at {} % of the training part. No other model scores as much for less {}: {}.",
@@ -160,7 +162,7 @@ fn tradeoff(report: &Report, efficiency: &Efficiency, resource: Resource) -> Opt
         series,
         labels: Labels::AtPoint,
         front,
-        boundary: None,
+        boundaries: Vec::new(),
     })
 }
 
@@ -207,7 +209,7 @@ fn percent_tick(share: f64) -> String {
 }
 
 /// Without the digits that only binary fractions need.
-fn number_tick(value: f64) -> String {
+pub(super) fn number_tick(value: f64) -> String {
     format!("{}", (value * 1e6).round() / 1e6)
 }
 
@@ -226,7 +228,7 @@ fn cost(report: &Report) -> Option<Chart> {
         Series { place, label: m.name.clone(), detail, line: points, bars, ..Series::default() }
     };
     Some(Chart {
-        id: "cost",
+        id: "cost".into(),
         title: "Cost of a cell".to_owned(),
         description: "Mean CPU time to train and test one cell, by number of training videos.".to_owned(),
         x,
@@ -234,7 +236,7 @@ fn cost(report: &Report) -> Option<Chart> {
         series: report.models.iter().enumerate().map(series).collect(),
         labels: Labels::AtEnd,
         front: Vec::new(),
-        boundary: None,
+        boundaries: Vec::new(),
     })
 }
 

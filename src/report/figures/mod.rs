@@ -4,5 +4,6 @@ pub mod chart;
 pub mod charts;
 pub mod labels;
 pub mod svg;
+pub mod usage;
 
 pub use chart::{Axis, Chart, Labels, Scale, Series, Tick};

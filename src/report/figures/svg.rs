@@ -76,7 +76,7 @@ pub fn draw(chart: &Chart) -> Result<String, Error> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, ((WIDTH * FINE) as u32, (height(chart) * FINE) as u32)).into_drawing_area();
-        let failed = |reason: String| Error::Figure { figure: chart.id.to_owned(), reason };
+        let failed = |reason: String| Error::Figure { figure: chart.id.to_string(), reason };
         Painter { chart, area: &area }.paint().map_err(|e| failed(e.to_string()))?;
         area.present().map_err(|e| failed(e.to_string()))?;
     }
@@ -159,10 +159,15 @@ impl<'b> Painter<'_, 'b> {
             HPos::Center,
             VPos::Top,
         )?;
-        if let Some((at, label)) = &chart.boundary {
+        let mut free = i32::MIN;
+        for (at, label) in &chart.boundaries {
             let x = self.x(*at);
             self.dashes(&[(x, top), (x, bottom)], PALE.0, 7, 30)?;
-            self.text(&format!("{label} →"), (x, top - 190), 11, PALE.0, HPos::Left, VPos::Center)?;
+            // A label that would run into the one before is left out; the line stays.
+            if x >= free {
+                self.text(label, (x, top - 190), 11, PALE.0, HPos::Left, VPos::Center)?;
+                free = x + (label.chars().count() as i32 + 1) * 6 * FINE;
+            }
         }
         Ok(())
     }

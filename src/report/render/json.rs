@@ -1,14 +1,21 @@
 //! The report's values as JSON, for machines.
 
 use super::{Artifact, Renderer};
-use crate::report::{Error, Report};
+use crate::report::{Error, Page};
 
-/// `report.json` and, beside it, the experiment file itself.
+/// `report.json` and the files that belong to the page.
 pub struct Json;
 
 impl Renderer for Json {
-    fn render(&self, report: &Report) -> Result<Vec<Artifact>, Error> {
-        let text = serde_json::to_string_pretty(report)? + "\n";
-        Ok(vec![Artifact::new("report.json", text), Artifact::new("experiment.toml", report.experiment_toml.clone())])
+    fn render(&self, page: &Page) -> Result<Vec<Artifact>, Error> {
+        let values = Artifact::new(
+            "report.json",
+            format!(
+                "{}
+",
+                page.json
+            ),
+        );
+        Ok(std::iter::once(values).chain(page.files.iter().cloned()).collect())
     }
 }

@@ -1,18 +1,18 @@
 //! The report as Markdown, with its figures in files beside it.
 
 use super::{Artifact, Renderer};
-use crate::report::document::{Block, Document, Table};
+use crate::report::document::{Block, Table};
 use crate::report::figures::svg;
-use crate::report::{Error, Report};
+use crate::report::{Error, Page};
 
 /// `report.md` and `figures/*.svg`.
 pub struct Markdown;
 
 impl Renderer for Markdown {
-    fn render(&self, report: &Report) -> Result<Vec<Artifact>, Error> {
-        let document = Document::of(report);
-        let mut text = format!("# {}\n\n", plain(&report.experiment));
-        for sentence in &report.headline {
+    fn render(&self, page: &Page) -> Result<Vec<Artifact>, Error> {
+        let document = &page.document;
+        let mut text = format!("# {}\n\n", plain(&page.title));
+        for sentence in &page.lead {
             text += &format!("{}\n\n", plain(sentence));
         }
         for section in &document.sections {

@@ -1,4 +1,4 @@
-//! Renderers: a report to the bytes of files. They differ in markup only.
+//! Renderers: a page to the bytes of files. They differ in markup only.
 
 mod html;
 mod json;
@@ -10,7 +10,7 @@ pub use html::Html;
 pub use json::Json;
 pub use markdown::Markdown;
 
-use super::{Error, Report};
+use super::{Error, Page};
 
 /// A file to write, relative to the report's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,18 +22,18 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    fn new(path: impl Into<PathBuf>, text: String) -> Self {
+    pub(super) fn new(path: impl Into<PathBuf>, text: String) -> Self {
         Self { path: path.into(), bytes: text.into_bytes() }
     }
 }
 
-/// Turns a report into files.
+/// Turns a page into files.
 pub trait Renderer {
     /// The files of this form.
     ///
     /// # Errors
     /// A figure or template fails.
-    fn render(&self, report: &Report) -> Result<Vec<Artifact>, Error>;
+    fn render(&self, page: &Page) -> Result<Vec<Artifact>, Error>;
 }
 
 /// Every renderer.
