@@ -86,7 +86,10 @@ fn cost(criterion: &mut Criterion) {
             // Starting up is no sampling: two lengths tell them apart.
             let (short, long) = (ended(make(tree.0.id(), 2)), ended(make(tree.0.id(), 2 + SECONDS)));
             if !long.status.success() {
-                println!("{name}: did not run ({})", if name == "psutil" { "install psutil, or set ETALON_PEER_PYTHON" } else { "see etalon profile" });
+                println!(
+                    "{name}: did not run ({})",
+                    if name == "psutil" { "install psutil, or set ETALON_PEER_PYTHON" } else { "see etalon profile" }
+                );
                 continue;
             }
             let percent = 100.0 * (long.cpu_s - short.cpu_s) / SECONDS as f64;
@@ -126,7 +129,12 @@ fn disturbance(criterion: &mut Criterion) {
             .collect();
         logs.sort_by(f64::total_cmp);
         let shift = |at: usize| 100.0 * (logs[at].exp() - 1.0);
-        println!("CPU time of watched work: {:+.2} % in the median of {PAIRS} pairs, {:+.2} to {:+.2}", shift(PAIRS / 2), shift(0), shift(PAIRS - 1));
+        println!(
+            "CPU time of watched work: {:+.2} % in the median of {PAIRS} pairs, {:+.2} to {:+.2}",
+            shift(PAIRS / 2),
+            shift(0),
+            shift(PAIRS - 1)
+        );
         bencher.iter(|| ended(work()));
     });
     group.finish();

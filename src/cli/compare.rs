@@ -10,6 +10,7 @@ use crate::base::fsio;
 use crate::compare::document::{Comparison, LayerChange, Outcome, Row};
 use crate::compare::settings::Measure;
 use crate::compare::{Error, Settings, commands, profiles, render};
+use crate::profile::Profile;
 use crate::run::Stop;
 
 use progress::Progress;
@@ -111,7 +112,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let settings = settings(args)?;
     let comparison = match args.profiles.as_slice() {
         [before, after] => {
-            let profiles = [profiles::read(before)?, profiles::read(after)?];
+            let profiles = [Profile::read(before)?, Profile::read(after)?];
             let names = [before.to_string_lossy(), after.to_string_lossy()];
             profiles::compare([&names[0], &names[1]], [&profiles[0], &profiles[1]], &settings)
         }

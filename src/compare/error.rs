@@ -32,24 +32,6 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] fsio::Error),
-    /// A profile of a later etalon.
-    #[error("{} is a profile of schema {found}, and this etalon reads up to {known}; update etalon, or write the profile anew with this one", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u64,
-        /// The latest one known here.
-        known: u32,
-    },
-    /// Not a profile.
-    #[error("{} is no profile: {problem}; `etalon profile --out FILE` writes one", path.display())]
-    NoProfile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
     /// A configuration that cannot be used.
     #[error("{}: {problem}", path.display())]
     Config {

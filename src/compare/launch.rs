@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ChildStderr, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Side};
 use super::quality::{Quality, Watch};
 use crate::profile::process::{self, Ended};
+use crate::profile::session::describe;
 
 /// How often the wish to stop is looked at.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -62,17 +63,9 @@ pub(super) fn to_end(side: Side, command: &str, program: Command, stop: &dyn Fn(
     match running.ended {
         Some(ended) if ended.status.success() => Ok((ended, wall)),
         ended => {
-            let ended = ended.map_or_else(String::new, |e| describe(e.status));
+            let ended = describe(ended.map(|e| e.status));
             Err(Error::Failed { side, command: command.to_owned(), ended, stderr: running.last_words() })
         }
-    }
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
     }
 }
 

@@ -1,38 +1,21 @@
 //! Two stored profiles: counts exactly, steps by their spread, everything else one number beside the other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::document::{Comparison, LayerChange, LayerCount, Row, Tier, Verdict};
-use super::error::{Error, Side};
+use super::error::Side;
 use super::instructions::exact;
 use super::judge::{self, Sample};
 use super::settings::{LEAST_SAMPLES, Margins, Measure, Settings};
-use crate::base::fsio;
 use crate::profile::compute::{Compute, Dispatched};
 use crate::profile::metric::{Finding, Scope, Unit};
-use crate::profile::{Metric, Profile, document};
+use crate::profile::{Metric, Profile};
 use crate::stats;
 
 /// Two counts of bytes that differ by less are equal: alignment and caches of libraries move them.
 const BYTES_TOLERANCE: f64 = 0.01;
 /// Names the difference in what was counted, beside the fields of the fingerprint.
 pub(super) const WORK: &str = "work";
-
-/// Reads a stored profile.
-///
-/// # Errors
-/// The file cannot be read, is no profile, or one of a newer etalon.
-pub fn read(path: &Path) -> Result<Profile, Error> {
-    let no_profile = |problem: String| Error::NoProfile { path: path.to_owned(), problem };
-    let value: serde_json::Value = serde_json::from_slice(&fsio::read(path)?).map_err(|e| no_profile(e.to_string()))?;
-    let schema = value.get("schema").and_then(serde_json::Value::as_u64);
-    let found = schema.ok_or_else(|| no_profile("it has no schema number".to_owned()))?;
-    if found > u64::from(document::SCHEMA) {
-        return Err(Error::Newer { path: path.to_owned(), found, known: document::SCHEMA });
-    }
-    serde_json::from_value(value).map_err(|e| no_profile(e.to_string()))
-}
 
 /// Compares two profiles; `names` are how the reader calls them.
 pub fn compare(names: [&str; 2], [baseline, candidate]: [&Profile; 2], settings: &Settings) -> Comparison {
@@ -286,7 +269,7 @@ mod tests {
     use super::super::document::Outcome;
     use super::*;
     use crate::profile::compute::{AllocatorMemory, Layer, Operator};
-    use crate::profile::document::{Steps, Subject};
+    use crate::profile::document::{SCHEMA, Steps, Subject};
     use crate::profile::summary::{Metrics, Sampler};
     use crate::profile::{Fingerprint, Summary};
 
@@ -317,7 +300,7 @@ mod tests {
         let power = Metric::unavailable(Unit::Watts, Scope::Device, "no driver");
         let metrics = Metrics::from([("cpu.time".to_owned(), cpu), ("gpu0.power".to_owned(), power)]);
         Profile {
-            schema: document::SCHEMA,
+            schema: SCHEMA,
             subject: Subject::Model { experiment: "demo".into(), model: "etad".into() },
             fingerprint: Fingerprint { cpu: "Model X".into(), cores: 2, kernel: "6.1".into(), ..Fingerprint::default() },
             etalon: "test".into(),
@@ -449,20 +432,5 @@ mod tests {
         let found = compared(&timed(5, 1.0), &timed(5, 1.2), &gating);
         assert_eq!(found.outcome, Outcome::Inconclusive);
         assert!(found.rows.iter().any(|r| r.note.as_ref().is_some_and(|n| n.contains("fewer than 6"))));
-    }
-
-    #[test]
-    fn a_file_that_is_no_profile_or_a_newer_one_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.json");
-        let message = |text: &str| {
-            fsio::replace(&path, text.as_bytes()).unwrap();
-            read(&path).unwrap_err().to_string()
-        };
-        assert!(message(r#"{"schema": 99, "other": true}"#).contains("p.json is a profile of schema 99"));
-        assert!(message("{}").contains("no schema number") && message("[1, ").contains("p.json is no profile"));
-        assert!(message(r#"{"schema": 1}"#).contains("missing field"));
-        fsio::replace(&path, &serde_json::to_vec(&network()).unwrap()).unwrap();
-        assert_eq!(read(&path).unwrap(), network());
     }
 }
