@@ -47,8 +47,8 @@ fn macs(name: &str, arguments: &[Argument<'_>]) -> Option<i64> {
         "addmm" | "baddbmm" | "addbmm" | "_addmm_activation" => product(1, 2),
         "mv" | "dot" | "vdot" => Some(count(tensor(0)?)),
         "addmv" => Some(count(tensor(1)?)),
-        "convolution" | "convolution_overrideable" => forward(arguments),
-        "convolution_backward" | "convolution_backward_overrideable" => backward(arguments),
+        "convolution" => forward(arguments),
+        "convolution_backward" => backward(arguments),
         "mkldnn_rnn_layer" => recurrent(tensor(0)?, tensor(1)?, tensor(2)?),
         // Gradients of the inputs and of the weights.
         "mkldnn_rnn_layer_backward" => Some(2 * recurrent(tensor(0)?, tensor(1)?, tensor(2)?)?),
@@ -73,39 +73,32 @@ fn count(size: &[i64]) -> i64 {
     size.iter().product()
 }
 
-/// Where the settings of a convolution begin among its arguments.
-struct Settings {
-    stride: usize,
-}
-
-impl Settings {
-    /// Cells of the output per input and channel, for an input and a kernel of these sizes.
-    fn positions(&self, arguments: &[Argument<'_>], input: &[i64], weight: &[i64]) -> Option<i64> {
-        let list = |at: usize| match arguments.get(at) {
-            Some(Argument::Numbers(values)) => Some(*values),
-            _ => None,
-        };
-        let (stride, padding, dilation) = (list(self.stride)?, list(self.stride + 1)?, list(self.stride + 2)?);
-        let transposed = *list(self.stride + 3)?.first()? != 0;
-        let of_axis = |list: &[i64], axis: usize| list.get(axis).or(list.last()).copied();
-        let (input, weight) = (input.get(2..)?, weight.get(2..)?);
-        if transposed {
-            // Every cell read meets the whole kernel.
-            return Some(count(input));
-        }
-        let mut positions = 1;
-        for (axis, (&cells, &kernel)) in input.iter().zip(weight).enumerate() {
-            let reach = of_axis(dilation, axis)? * (kernel - 1) + 1;
-            positions *= (cells + 2 * of_axis(padding, axis)? - reach) / of_axis(stride, axis)?.max(1) + 1;
-        }
-        Some(positions)
+/// Cells of a convolution's output per input and channel. `settings` begin with its stride.
+fn positions(settings: &[Argument<'_>], input: &[i64], weight: &[i64]) -> Option<i64> {
+    let list = |at: usize| match settings.get(at) {
+        Some(Argument::Numbers(values)) => Some(*values),
+        _ => None,
+    };
+    let (stride, padding, dilation) = (list(0)?, list(1)?, list(2)?);
+    let transposed = *list(3)?.first()? != 0;
+    let of_axis = |list: &[i64], axis: usize| list.get(axis).or(list.last()).copied();
+    let (input, weight) = (input.get(2..)?, weight.get(2..)?);
+    if transposed {
+        // Every cell read meets the whole kernel.
+        return Some(count(input));
     }
+    let mut positions = 1;
+    for (axis, (&cells, &kernel)) in input.iter().zip(weight).enumerate() {
+        let reach = of_axis(dilation, axis)? * (kernel - 1) + 1;
+        positions *= (cells + 2 * of_axis(padding, axis)? - reach) / of_axis(stride, axis)?.max(1) + 1;
+    }
+    Some(positions)
 }
 
 /// input, weight, bias, stride, padding, dilation, transposed, …
 fn forward(arguments: &[Argument<'_>]) -> Option<i64> {
     let [Argument::Tensor(input), Argument::Tensor(weight), ..] = arguments else { return None };
-    Some(input.first()? * Settings { stride: 3 }.positions(arguments, input, weight)? * count(weight))
+    Some(input.first()? * positions(arguments.get(3..)?, input, weight)? * count(weight))
 }
 
 /// gradient, input, weight, sizes of the bias, stride, padding, dilation, transposed, output padding, groups, what is wanted
@@ -113,7 +106,7 @@ fn forward(arguments: &[Argument<'_>]) -> Option<i64> {
 fn backward(arguments: &[Argument<'_>]) -> Option<i64> {
     let [Argument::Tensor(_), Argument::Tensor(input), Argument::Tensor(weight), ..] = arguments else { return None };
     let Some(Argument::Numbers([of_input, of_weight, ..])) = arguments.get(10) else { return None };
-    let once = input.first()? * Settings { stride: 4 }.positions(arguments, input, weight)? * count(weight);
+    let once = input.first()? * positions(arguments.get(4..)?, input, weight)? * count(weight);
     Some(once * (i64::from(*of_input != 0) + i64::from(*of_weight != 0)))
 }
 
@@ -125,45 +118,37 @@ fn recurrent(input: &[i64], of_input: &[i64], of_state: &[i64]) -> Option<i64> {
 
 /// Scores and weighted sums of `[…, Q, D]`, `[…, K, D]`, `[…, K, V]`.
 fn attention(query: &[i64], key: &[i64], value: &[i64]) -> Option<(i64, i64)> {
-    let ([.., queries, _], [.., keys, _]) = (query, key) else { return None };
+    let [.., keys, _] = key else { return None };
     let scores = count(query) * keys;
-    Some((scores, scores / query.last()?.max(&1) * value.last()?)).filter(|_| *queries >= 0)
+    Some((scores, scores / query.last()?.max(&1) * value.last()?))
 }
 
 /// Operators that make views, move values, read single ones, or only dispatch others.
 const MOVES: &[&str] = &[
     "_conj",
     "_convolution",
-    "_efficientzerotensor",
-    "_has_compatible_shallow_copy_type",
     "_local_scalar_dense",
-    "_lstm_mps",
     "_nnpack_available",
     "_reshape_alias",
-    "_resolve_conj",
+    "_slow_conv2d_backward",
+    "_slow_conv2d_forward",
     "_to_copy",
     "_unsafe_view",
-    "_version",
     "alias",
     "arange",
     "as_strided",
-    "atleast_1d",
-    "broadcast_tensors",
     "broadcast_to",
     "cat",
     "chunk",
     "clone",
-    "concat",
     "constant_pad_nd",
     "contiguous",
     "conv1d",
     "conv2d",
-    "conv3d",
     "copy_",
     "cross_entropy_loss",
     "cudnn_convolution",
     "cudnn_is_acceptable",
-    "data",
     "detach",
     "detach_",
     "dropout",
@@ -172,7 +157,6 @@ const MOVES: &[&str] = &[
     "empty_strided",
     "expand",
     "expand_as",
-    "eye",
     "fill_",
     "flatten",
     "flip",
@@ -180,8 +164,6 @@ const MOVES: &[&str] = &[
     "full_like",
     "index_put_",
     "is_floating_point",
-    "is_nonzero",
-    "isfinite",
     "item",
     "layer_norm",
     "lift",
@@ -193,20 +175,16 @@ const MOVES: &[&str] = &[
     "matmul",
     "mkldnn_convolution",
     "movedim",
-    "mul_out",
     "narrow",
     "new_empty",
     "new_empty_strided",
     "new_full",
     "new_ones",
     "new_zeros",
-    "numpy_T",
     "ones",
     "ones_like",
-    "output_nr",
     "pad",
     "permute",
-    "pin_memory",
     "repeat",
     "requires_grad_",
     "reshape",
@@ -220,22 +198,16 @@ const MOVES: &[&str] = &[
     "scaled_dot_product_attention",
     "select",
     "select_backward",
-    "set_",
-    "set_data",
     "slice",
     "slice_backward",
     "slow_conv2d_forward",
-    "_slow_conv2d_forward",
-    "_slow_conv2d_backward",
     "split",
     "split_with_sizes",
     "squeeze",
     "squeeze_",
     "stack",
-    "stride",
     "t",
     "t_",
-    "tensor_split",
     "thnn_conv2d",
     "to",
     "transpose",
