@@ -31,8 +31,30 @@ fn link_libtorch() -> String {
     // libtorch's C++ binding defines weak symbols that libtorch itself looks up; exported, they would keep the binding alive
     // in `etalon`, which calls none of it, and libtorch (0.2 s, 115 MiB) would be loaded at every start.
     println!("cargo:rustc-link-arg-bin=etalon=-Wl,--exclude-libs,ALL");
+    compile_shim(&folder);
     libtorch_version(&folder).unwrap_or_else(|| "unknown".into())
 }
+
+/// What tch does not export of libtorch's C++ (src/nn/shim), with the compiler that tch's own binding needs anyway.
+#[cfg(feature = "torch")]
+fn compile_shim(libtorch: &Path) {
+    const SOURCE: &str = "src/nn/shim/watch.cpp";
+    rerun_if_changed(Path::new(SOURCE));
+    let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        // A release of libtorch lacks what the checks in its own headers would call on every operator.
+        .define("NDEBUG", None)
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .include(libtorch.join("include"))
+        .file(SOURCE)
+        .compile("etalon_watch");
+}
+
+#[cfg(not(feature = "torch"))]
+fn compile_shim(_: &Path) {}
 
 /// From `build-version` of the C++ distribution, or `version.py` of the Python wheel.
 fn libtorch_version(folder: &Path) -> Option<String> {

@@ -4,10 +4,11 @@ mod features;
 mod map;
 #[cfg(feature = "torch")]
 mod models;
+mod sampler;
 #[cfg(feature = "torch")]
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(features::benches, map::benches, models::benches, step::benches);
+criterion::criterion_main!(features::benches, map::benches, sampler::benches, models::benches, step::benches);
 #[cfg(not(feature = "torch"))]
-criterion::criterion_main!(features::benches, map::benches);
+criterion::criterion_main!(features::benches, map::benches, sampler::benches);

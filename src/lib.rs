@@ -10,6 +10,7 @@
 //! - *observation*: (n, score) of a record; *fit*: a curve through observations; *forecast*: its value at a larger n
 
 pub mod base;
+pub mod compare;
 pub mod config;
 pub mod curves;
 pub mod data;

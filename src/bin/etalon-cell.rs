@@ -1,13 +1,18 @@
 //! The child process of every cell, and of what else needs a network: the only program that loads libtorch.
 //!
-//! `etalon-cell run JOB.json` runs one attempt, `etalon-cell parity FOLDER json|text` compares a model with its authors'
-//! arrays, `etalon-cell probe` says which libtorch it found.
+//! `etalon-cell run JOB.json` runs one attempt, `etalon-cell profile JOB.json` measures what a native model costs,
+//! `etalon-cell parity FOLDER json|text` compares a model with its authors' arrays, `etalon-cell probe` says which libtorch
+//! it found.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use etalon::cli::{self, Exit};
+#[cfg(feature = "torch")]
+use etalon::event::Observer;
 use etalon::profile::machine;
+#[cfg(feature = "torch")]
+use etalon::profile::session::Phases;
 use etalon::run::cell::{self, JsonLines};
 
 fn main() -> ExitCode {
@@ -16,6 +21,14 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout())).map(|()| Exit::Done).map_err(Into::into),
         ["probe"] => probe(),
+        #[cfg(feature = "torch")]
+        ["profile", job] => {
+            let mut events: Box<dyn Observer> = match Phases::offered() {
+                Some(phases) => Box::new(phases),
+                None => Box::new(JsonLines(std::io::stdout())),
+            };
+            etalon::run::native::run(Path::new(job), &mut *events).map(|()| Exit::Done).map_err(Into::into)
+        }
         #[cfg(feature = "torch")]
         ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),

@@ -6,7 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 use crate::base::fsio;
 use crate::profile::session;
 use crate::run::Fault;
-use crate::{config, data, detectors, eval, report, run, store};
+use crate::{compare, config, data, detectors, eval, report, run, store};
 
 /// How a run of the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,14 @@ impl Exit {
         }
         if cause.is::<crate::profile::document::Error>() || cause.is::<crate::profile::trace::Error>() {
             return Some(Self::BadInput);
+        }
+        if let Some(error) = cause.downcast_ref::<compare::Error>() {
+            return match error {
+                compare::Error::File(error) => Some(Self::of_file(error)),
+                compare::Error::Launch { .. } => Some(Self::Unexpected),
+                compare::Error::Interrupted => Some(Self::Interrupted),
+                _ => Some(Self::BadInput),
+            };
         }
         if cause.is::<super::fit::Error>() {
             return Some(Self::BadInput);

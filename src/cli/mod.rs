@@ -3,6 +3,7 @@
 pub mod exit;
 pub mod ui;
 
+mod compare;
 mod doctor;
 mod evaluate;
 mod fit;
@@ -42,6 +43,7 @@ enum Verb {
     Report(report::Args),
     Profile(profile::Args),
     Parity(parity::Args),
+    Compare(compare::Args),
     Doctor(doctor::Args),
     /// Print a completion script for your shell.
     Completions {
@@ -66,6 +68,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Report(args) => report::run(&args, &ui),
         Verb::Profile(args) => profile::run(&args, &ui),
         Verb::Parity(args) => parity::run(&args, &ui),
+        Verb::Compare(args) => compare::run(&args, &ui),
         Verb::Doctor(args) => doctor::run(&args, &ui),
         Verb::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

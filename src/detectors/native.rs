@@ -8,8 +8,13 @@ use crate::base::fsio;
 use crate::config::ModelConfig;
 use crate::config::experiment::{Labels as LabelSource, VideoScores};
 use crate::event::Observer;
+pub use crate::nn::profile::Rounds;
 use crate::nn::task::{Labels, Task};
-use crate::nn::{models, params, runtime, train};
+use crate::nn::{self, models, params, peaks, runtime, train};
+use crate::profile::Metric;
+use crate::profile::document::{NativeResult, Peaks};
+use crate::profile::metric::{Scope, Unit};
+use crate::profile::roofline;
 use crate::protocol::settings::Budget;
 
 /// File of the trained weights inside the attempt's folder.
@@ -19,6 +24,47 @@ const CHECKPOINT: &str = "checkpoint/state.safetensors";
 /// The network that a configuration asks for; `None` when it asks for none.
 pub fn build(config: &ModelConfig) -> Option<Box<dyn Detector>> {
     config.arch.common().is_some().then(|| Box::new(Native { config: config.clone() }) as Box<dyn Detector>)
+}
+
+/// What a device can do at most with so many threads.
+///
+/// # Errors
+/// There is no such device.
+pub fn peaks(threads: usize, device: &str) -> Result<Peaks, Error> {
+    runtime::prepare(threads);
+    let device = runtime::device(device).map_err(Error::Input)?;
+    let bandwidth = if device.is_cuda() {
+        Metric::unavailable(
+            Unit::BytesPerSecond,
+            Scope::Device,
+            "the triad is measured on the CPU only; its data sheet names that of a GPU",
+        )
+    } else {
+        roofline::bandwidth(threads)
+    };
+    guarded(|| Ok(Peaks { flops: peaks::flops(device), bandwidth }))
+}
+
+/// What the network of `config` costs on the videos of `job`. The weights start as in a training.
+///
+/// # Errors
+/// As those of a training and of detection; a model without a network.
+pub fn profile(
+    config: &ModelConfig,
+    job: &Job<'_>,
+    rounds: Rounds<'_>,
+    peaks: Peaks,
+    observer: &mut dyn Observer,
+) -> Result<NativeResult, Error> {
+    runtime::prepare(job.threads);
+    let native = Native { config: config.clone() };
+    guarded(|| {
+        let mut task = native.task(job)?;
+        config.init.as_deref().map(|path| task.start_from(path)).transpose()?;
+        let parameters = task.parameter_count();
+        let (steps, compute) = nn::profile::measure(task, rounds, &job.dir.join(CHECKPOINT), observer)?;
+        Ok(NativeResult { steps, compute, peaks, parameters })
+    })
 }
 
 struct Native {

@@ -1,6 +1,7 @@
 //! Native detectors on libtorch: the only place that names `tch`.
 
 mod clips;
+mod formulas;
 pub mod input;
 pub mod layers;
 pub mod macs;
@@ -9,7 +10,10 @@ pub mod network;
 pub mod optim;
 pub mod params;
 pub mod parity;
+pub mod peaks;
+pub mod profile;
 pub mod runtime;
 pub mod task;
 pub mod train;
+pub mod watch;
 pub mod weights;

@@ -11,7 +11,7 @@ use super::macs;
 use super::network::{Batch, Conventions, Network, Terms, VideoClasses, Window};
 use super::optim::{AdamOptions, Gradients};
 use super::params::{self, Params};
-use super::train::{self, Model, Plan};
+use super::train::{self, Around, Model, Plan};
 use super::weights::{self, Weights};
 use crate::config::settings::{Common, Temporal};
 use crate::data::windows::{window_starts, window_starts_on_stride};
@@ -83,6 +83,22 @@ impl<'a> Task<'a> {
         self.params.count()
     }
 
+    /// The same task with a training of `updates` updates in one pass, which leaves no checkpoint; for measurements.
+    pub fn shortened(mut self, updates: u64) -> Self {
+        (self.common.steps, self.common.epochs) = (updates, 1);
+        self
+    }
+
+    /// What is trained.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Seconds of a video.
+    pub fn seconds(&self, video: &str) -> f64 {
+        self.inputs.duration(video)
+    }
+
     /// Trains on `videos`, unless no update is asked for; `fixed_steps` makes `common.steps` updates instead of `common.epochs` passes.
     ///
     /// # Errors
@@ -94,6 +110,21 @@ impl<'a> Task<'a> {
         fixed_steps: bool,
         checkpoint: &Path,
         observer: &mut dyn Observer,
+    ) -> Result<Outcome, train::Error> {
+        self.train_around(videos, (seed, fixed_steps), checkpoint, observer, &mut ())
+    }
+
+    /// As [`Task::train`], with something going on around every update.
+    ///
+    /// # Errors
+    /// See [`train::Error`].
+    pub fn train_around(
+        &mut self,
+        videos: &[String],
+        (seed, fixed_steps): (u64, bool),
+        checkpoint: &Path,
+        observer: &mut dyn Observer,
+        around: &mut dyn Around,
     ) -> Result<Outcome, train::Error> {
         let mut notes: Vec<String> = self.inputs.padding_note().into_iter().collect();
         // Weights that brought their own standardisation keep it.
@@ -146,7 +177,7 @@ impl<'a> Task<'a> {
             clips.zip(skip..).map(|(clips, step)| loader.prepare(&clips, padded(&clips), step))
         };
         let trainee = Trainee { params: &self.params, network: &*self.network };
-        let final_loss = train::train(&trainee, &plan, batches, checkpoint, observer)?;
+        let final_loss = train::train(&trainee, &plan, batches, checkpoint, observer, around)?;
         Ok(Outcome { steps: total, epochs, final_loss, notes })
     }
 
@@ -298,6 +329,10 @@ struct Trainee<'a> {
 
 impl Model for Trainee<'_> {
     type Batch = Prepared;
+
+    fn inputs(batch: &Prepared) -> [usize; 2] {
+        [batch.shape[0], batch.shape[1]]
+    }
 
     fn params(&self) -> &Params {
         self.params

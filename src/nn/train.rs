@@ -17,6 +17,9 @@ pub trait Model {
     /// What one update needs, prepared on the loader's thread (plain numbers, no tensors).
     type Batch: Send;
 
+    /// Inputs of a batch, and the cells of each, padding included.
+    fn inputs(batch: &Self::Batch) -> [usize; 2];
+
     /// Trainable parameters.
     fn params(&self) -> &Params;
 
@@ -28,6 +31,29 @@ pub trait Model {
 
     /// Takes over a memory of a checkpoint.
     fn recall(&self, memory: &[f64]);
+}
+
+/// What goes on around every update: nothing (`()`), or a measurement.
+pub trait Around {
+    /// Calls `update` once.
+    fn update(&mut self, step: Step<'_>, update: &mut dyn FnMut());
+}
+
+impl Around for () {
+    fn update(&mut self, _: Step<'_>, update: &mut dyn FnMut()) {
+        update();
+    }
+}
+
+/// An update as it is seen from around it.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    /// Counted from 0.
+    pub number: u64,
+    /// What is trained.
+    pub params: &'a Params,
+    /// Inputs, and the cells of each, padding included.
+    pub inputs: [usize; 2],
 }
 
 /// How a training goes.
@@ -95,6 +121,7 @@ pub fn train<M: Model, B>(
     batches: impl FnOnce(u64) -> B + Send,
     checkpoint: &Path,
     observer: &mut dyn Observer,
+    around: &mut dyn Around,
 ) -> Result<f64, Error>
 where
     B: Iterator<Item = Result<M::Batch, features::Error>>,
@@ -118,23 +145,16 @@ where
         let mut reported = Instant::now();
         let mut step = first;
         for batch in &receiver {
-            let mut gradients = Gradients::none(model.params());
-            let terms = model.backward(batch?, &mut gradients);
-            if let Some((term, value)) = terms.iter().find(|(_, v)| !v.is_finite()) {
-                return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
-            }
-            if plan.common.clip > 0.0 {
-                let norm = gradients.clip(plan.common.clip);
-                if !norm.is_finite() {
-                    return Err(Error::Diverged { step: step + 1, term: "gradient norm".into(), value: norm });
+            let batch = batch?;
+            let seen = Step { number: step, params: model.params(), inputs: M::inputs(&batch) };
+            let (mut batch, mut cost) = (Some(batch), Ok(0.0));
+            around.update(seen, &mut || {
+                if let Some(batch) = batch.take() {
+                    cost = state.update(model, plan, batch, step);
                 }
-            }
-            state.adam.step(model.params(), &gradients, learning_rate(plan.common, step, plan.total));
-            if let Some(average) = &mut state.average {
-                average.update(model.params());
-            }
+            });
+            sum += cost?;
             step += 1;
-            sum += terms.last().map_or(0.0, |(_, cost)| *cost);
             count += 1;
             let mean = sum / f64::from(count);
             if reported.elapsed() >= REPORT_EVERY || step == plan.total {
@@ -165,6 +185,28 @@ where
 struct State {
     adam: Adam,
     average: Option<Average>,
+}
+
+impl State {
+    /// Makes update `step` (from 0); returns its cost.
+    fn update<M: Model>(&mut self, model: &M, plan: &Plan<'_>, batch: M::Batch, step: u64) -> Result<f64, Error> {
+        let mut gradients = Gradients::none(model.params());
+        let terms = model.backward(batch, &mut gradients);
+        if let Some((term, value)) = terms.iter().find(|(_, v)| !v.is_finite()) {
+            return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
+        }
+        if plan.common.clip > 0.0 {
+            let norm = gradients.clip(plan.common.clip);
+            if !norm.is_finite() {
+                return Err(Error::Diverged { step: step + 1, term: "gradient norm".into(), value: norm });
+            }
+        }
+        self.adam.step(model.params(), &gradients, learning_rate(plan.common, step, plan.total));
+        if let Some(average) = &mut self.average {
+            average.update(model.params());
+        }
+        Ok(terms.last().map_or(0.0, |(_, cost)| *cost))
+    }
 }
 
 fn save<M: Model>(model: &M, state: &State, step: u64, path: &Path) -> Result<(), Error> {

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 /// The convention, as reports print it.
-pub const CONVENTION: &str = "1 MAC = 2 FLOP; convolutions, linear layers and matrix products, padding included";
+pub const CONVENTION: &str = "1 MAC = 2 FLOP; convolutions, linear layers, recurrence and matrix products, padding included; \
+     element-wise work, norms, interpolation and gathers not";
 
 /// Compute of one input (detection) or one update (training).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,9 +18,10 @@ pub struct Compute {
     pub forward_macs: u64,
     /// Multiply-accumulates of the backward passes; 0 for detection.
     pub backward_macs: u64,
-    /// Bytes of parameters and of the layers' inputs and outputs: a lower bound of the memory traffic.
+    /// Bytes of the inputs, weights and outputs of every product, forward and backward: the traffic of these products when no
+    /// cache keeps anything from one to the next, without that of element-wise work. An estimate.
     pub bytes: u64,
-    /// In the order of the forward pass.
+    /// In the order of the forward pass; the last holds the parameters that no product reads, where there are any.
     pub layers: Vec<Layer>,
     /// The same as libtorch's dispatcher saw it; `None` when it was not observed.
     pub dispatched: Option<Dispatched>,
@@ -38,9 +40,9 @@ pub struct Layer {
     pub calls: u64,
     /// Multiply-accumulates forward.
     pub forward_macs: u64,
-    /// Multiply-accumulates backward.
+    /// Multiply-accumulates backward: as many as forward for every input that asks for a gradient, the weight among them.
     pub backward_macs: u64,
-    /// Bytes of its inputs and outputs.
+    /// Bytes of its inputs and outputs, forward.
     pub activation_bytes: u64,
 }
 
@@ -79,6 +81,9 @@ pub struct AllocatorMemory {
     pub allocated_bytes: u64,
     /// Allocations.
     pub allocations: u64,
+    /// Largest number of bytes that a caching allocator held, in use or not; `None` without one (on the CPU).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_bytes: Option<u64>,
 }
 
 impl Compute {
@@ -87,7 +92,7 @@ impl Compute {
         2 * (self.forward_macs + self.backward_macs)
     }
 
-    /// FLOP per byte moved at least: an upper bound of the arithmetic intensity.
+    /// FLOP per byte, both of the products alone: an estimate of the arithmetic intensity.
     pub fn intensity(&self) -> Option<f64> {
         (self.bytes > 0).then(|| self.flop() as f64 / self.bytes as f64)
     }

@@ -4,7 +4,7 @@
 //! variable `ETALON_PHASES` names: `os.write(int(os.environ["ETALON_PHASES"]), b"train\n")`.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use super::process::{self, Ended, Stat};
 use super::recorder::{self, Recorder, Watch};
 use super::sensors::{self, Group};
 use super::summary::Summary;
+use crate::event::{Event, Observer};
 
 /// Name of the variable that tells a program where to write the names of its phases.
 pub const PHASES: &str = "ETALON_PHASES";
@@ -173,6 +174,27 @@ fn adopt(ended: &mut Ended) -> Option<String> {
     let count = left.len();
     let pids = left.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     (count > 0).then(|| format!("it left {count} processes running ({pids}); what they use from now on is not in this profile"))
+}
+
+/// Hands the phases of this program to the session it runs in.
+pub struct Phases(File);
+
+impl Phases {
+    /// `None` when no session offered a pipe.
+    pub fn offered() -> Option<Self> {
+        let descriptor = std::env::var(PHASES).ok()?.parse().ok()?;
+        // SAFETY: the session opened it for this program, and nothing else here uses it.
+        Some(Self(unsafe { File::from_raw_fd(descriptor) }))
+    }
+}
+
+impl Observer for Phases {
+    fn observe(&mut self, event: &Event) {
+        if let Event::Phase { phase } = event {
+            // A session that is gone is no reason to fail.
+            let _ = self.0.write_all(format!("{}\n", phase.name()).as_bytes());
+        }
+    }
 }
 
 /// "exit 0" or "signal 9".

@@ -35,6 +35,8 @@ pub enum Bound {
     Disk,
     /// A GPU is busy.
     Gpu,
+    /// Other programs hold the cores it would use.
+    Contention,
     /// None of these: it waits (for the network, locks, sleep, another process).
     Waiting,
 }
@@ -49,6 +51,7 @@ impl Bound {
             Self::Memory => "memory",
             Self::Disk => "disk",
             Self::Gpu => "GPU",
+            Self::Contention => "other programs on this machine",
             Self::Waiting => "waiting",
         }
     }
@@ -106,7 +109,10 @@ impl Verdict {
             return;
         };
         let used = percent / 100.0;
-        self.evidence.push(format!("CPU: {used:.2} of {cores:.3} cores in the mean").replace(".000 cores", " cores"));
+        let cores_text = format!("{cores:.2}");
+        let cores_text = cores_text.trim_end_matches('0').trim_end_matches('.');
+        let plural = if cores_text == "1" { "core" } else { "cores" };
+        self.evidence.push(format!("CPU: {used:.2} of {cores_text} {plural} in the mean"));
         if used >= BUSY * cores {
             self.bound_by.push(Bound::Cpu);
         } else if (BUSY..1.2).contains(&used) {
@@ -159,6 +165,11 @@ impl Verdict {
                 self.bound_by.push(bound);
             }
         }
+        let cpu = self.bound_by.iter().any(|b| matches!(b, Bound::Cpu));
+        if let Some(percent) = value(metrics, "pressure.cpu.rate").filter(|p| !cpu && *p >= 100.0 * PRESSURE) {
+            self.evidence.push(format!("cores: tasks of this machine waited for one {percent:.0} % of the time"));
+            self.bound_by.push(Bound::Contention);
+        }
         if let Some(percent) = value(metrics, "cpu.steal.rate").filter(|p| *p >= 100.0 * STEAL) {
             self.disturbed.push(format!("the hypervisor took away {percent:.0} % of a core"));
         }
@@ -210,6 +221,12 @@ mod tests {
     fn a_serial_program_and_a_waiting_one_are_told_apart() {
         let of = |percent| Verdict::of_metrics(&metrics(&[("cpu.time.rate", percent)]), 8.0, None).bound_by;
         assert_eq!((of(99.0), of(12.0), of(700.0)), (vec![Bound::OneCore], vec![Bound::Waiting], vec![Bound::Cpu]));
+    }
+
+    #[test]
+    fn a_program_that_gets_no_core_does_not_wait_by_itself() {
+        let verdict = Verdict::of_metrics(&metrics(&[("cpu.time.rate", 51.0), ("pressure.cpu.rate", 80.0)]), 1.0, None);
+        assert_eq!(verdict.sentence(), "bound by other programs on this machine");
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub mod attempt;
 pub mod cell;
 pub mod error;
 pub mod job;
+#[cfg(feature = "torch")]
+pub mod native;
 pub mod prepare;
 pub mod process;
 pub mod stop;

@@ -12,10 +12,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stats", &["base"]),
     ("event", &["base"]),
     ("profile", &["base", "event"]),
+    ("compare", &["base", "stats", "profile"]),
     ("curves", &["base", "stats"]),
     ("config", &["base", "data", "protocol", "eval", "profile"]),
-    ("nn", &["base", "data", "config", "event", "eval"]),
-    ("detectors", &["base", "data", "protocol", "config", "event", "eval", "nn"]),
+    ("nn", &["base", "data", "config", "event", "eval", "profile"]),
+    ("detectors", &["base", "data", "protocol", "config", "event", "eval", "nn", "profile"]),
     ("store", &["base", "protocol", "eval", "profile", "event"]),
     ("run", &["base", "data", "protocol", "config", "event", "eval", "profile", "detectors", "store"]),
     ("report", &["base", "stats", "curves", "eval", "profile", "protocol", "store"]),
@@ -31,6 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("perf_event", &["profile/sensors/perf.rs"]),
     ("sysinfo", &["profile/"]),
     ("clap", &["cli/"]),
+    ("quick_junit", &["compare/render/junit.rs"]),
     ("rand", &["base/seed.rs"]),
 ];
 

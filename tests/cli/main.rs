@@ -1,6 +1,7 @@
 //! The command line from outside: one binary, a module per verb.
 
 mod bad_input;
+mod compare;
 mod evaluate;
 mod layers;
 #[cfg(feature = "torch")]

@@ -96,10 +96,12 @@ impl Attention {
         let query = query.constant_pad_nd([0, 0, 0, 0, 0, more]).view([inputs, blocks, block, heads, width]).transpose(2, 3);
         // [B, n, H, D, band]
         let bands = |t: &Tensor| t.constant_pad_nd([0, 0, 0, 0, half, half + more]).unfold(1, band, block);
-        let scores = query.matmul(&bands(key)) + self.band_bias(mask, blocks, block, half);
-        let weights = scores.softmax(-1, Kind::Float);
+        let factors = [inputs * blocks * heads, block, band, width];
+        let scores = query.matmul(&bands(key));
+        macs::product("attention scores", &factors, [&query, key], &scores);
+        let weights = (scores + self.band_bias(mask, blocks, block, half)).softmax(-1, Kind::Float);
         let seen = weights.matmul(&bands(value).transpose(3, 4));
-        macs::add(&[2, inputs * blocks * heads, block, band, width]);
+        macs::product("attention sums", &factors, [&weights, value], &seen);
         seen.transpose(2, 3).reshape([inputs, blocks * block, heads * width]).narrow(1, 0, time)
     }
 
@@ -131,12 +133,16 @@ impl Attention {
 fn full(query: &Tensor, key: &Tensor, value: &Tensor, mask: &Mask) -> Tensor {
     let size = query.size();
     let (inputs, time, heads, width) = (size[0], size[1], size[2], size[3]);
+    let factors = [inputs * heads, time, time, width];
     let mut scores = query.transpose(1, 2).matmul(&key.permute([0, 2, 3, 1]));
+    macs::product("attention scores", &factors, [query, key], &scores);
     if !mask.is_whole() {
         scores += (1.0 - mask.tensor.unsqueeze(1)) * FORBIDDEN;
     }
-    macs::add(&[2, inputs * heads, time, time, width]);
-    scores.softmax(-1, Kind::Float).matmul(&value.transpose(1, 2)).transpose(1, 2).reshape([inputs, time, heads * width])
+    let weights = scores.softmax(-1, Kind::Float);
+    let seen = weights.matmul(&value.transpose(1, 2));
+    macs::product("attention sums", &factors, [&weights, value], &seen);
+    seen.transpose(1, 2).reshape([inputs, time, heads * width])
 }
 
 #[cfg(test)]

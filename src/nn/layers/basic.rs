@@ -42,8 +42,9 @@ impl Conv {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let padding = self.weight.size()[2] / 2;
         let size = x.size();
-        macs::add(&[size[0], size[2], self.weight.numel() as i64]);
-        x.conv1d(&self.weight, self.bias.as_ref(), 1, padding, 1, self.groups)
+        let y = x.conv1d(&self.weight, self.bias.as_ref(), 1, padding, 1, self.groups);
+        macs::layer("conv1d", &[size[0], size[2], self.weight.numel() as i64], x, &self.weight, &y);
+        y
     }
 }
 
@@ -92,10 +93,12 @@ impl Lstm {
 
     /// `[T, B, C]` → `[T, B, C]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        macs::add(&[x.size()[0], x.size()[1], 8 * self.hidden, self.hidden]);
         let zero = Tensor::zeros([1, x.size()[1], self.hidden], (Kind::Float, x.device()));
         let state = [zero.shallow_clone(), zero];
-        x.lstm(&state, &self.weights, true, 1, 0.0, false, false, false).0
+        let y = x.lstm(&state, &self.weights, true, 1, 0.0, false, false, false).0;
+        // Input and state meet their four gates each.
+        macs::layer("lstm", &[x.size()[0], x.size()[1], 8 * self.hidden, self.hidden], x, &self.weights[0], &y);
+        y
     }
 }
 
@@ -134,22 +137,22 @@ impl Linear {
 
     /// `[…, input]` → `[…, output]`, in the numeric type of `x`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.count(x.numel() as i64);
-        x.linear(&self.weight.to_kind(x.kind()), Some(self.bias.to_kind(x.kind())))
+        self.product(x, &self.weight.to_kind(x.kind()))
     }
 
-    /// Every value read meets every output.
-    fn count(&self, values: i64) {
-        macs::add(&[values, self.weight.size()[0]]);
+    /// With this layer's `weight` in another form. Every value read meets every output.
+    fn product(&self, x: &Tensor, weight: &Tensor) -> Tensor {
+        let y = x.linear(weight, Some(self.bias.to_kind(x.kind())));
+        macs::layer("linear", &[x.numel() as i64, self.weight.size()[0]], x, &self.weight, &y);
+        y
     }
 
     /// As [`Linear::forward`] for an `x` `[N, R, C]` whose weight columns are channel-major (`c * R + r`): the small weight
     /// is reordered instead of the large input.
     pub fn forward_bins_first(&self, x: &Tensor) -> Tensor {
         let (bins, channels) = (x.size()[1], x.size()[2]);
-        self.count(x.numel() as i64);
         let weight = self.weight.to_kind(x.kind()).view([-1, channels, bins]).transpose(1, 2).reshape([-1, bins * channels]);
-        x.flatten(1, 2).linear(&weight, Some(self.bias.to_kind(x.kind())))
+        self.product(&x.flatten(1, 2), &weight)
     }
 }
 

@@ -35,8 +35,9 @@ impl TimeConv {
 }
 
 fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, groups: i64) -> Tensor {
-    macs::add(&[x.size()[0], x.size()[2], weight.numel() as i64]);
-    x.conv1d(weight, bias, 1, weight.size()[2] / 2, 1, groups)
+    let y = x.conv1d(weight, bias, 1, weight.size()[2] / 2, 1, groups);
+    macs::layer("conv1d", &[x.size()[0], x.size()[2], weight.numel() as i64], x, weight, &y);
+    y
 }
 
 /// The `k` cells nearest to each cell in Euclidean distance, the cell itself among them as a rule: `[B, T * k]` indices,
@@ -44,10 +45,11 @@ fn convolve(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, groups: i64) -> 
 pub fn nearest(x: &Tensor, k: i64) -> Tensor {
     let _guard = tch::no_grad_guard();
     let size = x.size();
-    macs::add(&[size[0], size[2], size[2], size[1]]);
     let square = x.square().sum_dim_intlist(1, true, Kind::Float); // [B, 1, T]
     // 2 x·y - |x|² - |y|², the nearer the larger.
-    let closeness = x.transpose(1, 2).matmul(x) * 2.0 - &square - square.transpose(1, 2);
+    let products = x.transpose(1, 2).matmul(x);
+    macs::product("distances of cells", &[size[0], size[2], size[2], size[1]], [x, x], &products);
+    let closeness = products * 2.0 - &square - square.transpose(1, 2);
     closeness.topk(k, -1, true, false).1.flatten(1, 2)
 }
 

@@ -115,7 +115,7 @@ impl Conv1d {
             x.conv1d(&self.weight, self.bias.as_ref(), self.stride, kernel / 2, 1, self.groups)
         };
         let size = y.size();
-        macs::add(&[size[0], size[2], self.weight.numel() as i64]);
+        macs::layer("conv1d", &[size[0], size[2], self.weight.numel() as i64], x, &self.weight, &y);
         y
     }
 }

@@ -34,6 +34,9 @@ pub const CONVENTIONS: Conventions = Conventions { margin: false, ..points::CONV
 
 const NORM_GROUPS: i64 = 16;
 
+/// A convolution by one value per channel: computed element by element, so that libtorch dispatches no product for it.
+const SCALE: &str = "scale";
+
 /// One kernel per channel.
 struct Depthwise {
     /// `[C, 1, K]`.
@@ -53,13 +56,20 @@ impl Depthwise {
 
     /// `[B, C, T]` → the same shape.
     fn forward(&self, x: &Tensor) -> Tensor {
+        self.convolve(x, &self.weight)
+    }
+
+    /// As [`Depthwise::forward`], counted as the layer of the parameter `layer`.
+    fn convolve(&self, x: &Tensor, layer: &Tensor) -> Tensor {
         let (size, channels, kernel) = (x.size(), self.weight.size()[0], self.weight.size()[2]);
-        macs::add(&[size[0], size[2], channels, kernel]);
-        if kernel == 1 {
+        let (kind, y) = if kernel == 1 {
             let [weight, bias] = self.factor_and_shift();
-            return bias.addcmul(x, &weight);
-        }
-        x.conv1d(&self.weight, Some(&self.bias), 1, kernel / 2, 1, channels)
+            (SCALE, bias.addcmul(x, &weight))
+        } else {
+            ("conv1d", x.conv1d(&self.weight, Some(&self.bias), 1, kernel / 2, 1, channels))
+        };
+        macs::layer(kind, &[size[0], size[2], channels, kernel], x, layer, &y);
+        y
     }
 
     /// Weight and bias as `[1, C, 1]` each, for a kernel of 1.
@@ -119,10 +129,11 @@ impl Perception {
     /// x + instant(x) · φ + (narrow(x) + wide(x)) · psi(x), where φ is made of the mean over time, padding included.
     fn perceive(&self, x: &Tensor) -> Tensor {
         let phi = self.global.forward(&x.mean_dim(2, true, Kind::Float)).relu();
-        macs::add(&[x.numel() as i64]);
         let [factor, shift] = self.instant.factor_and_shift();
         let instant = (shift * &phi).addcmul(x, &(factor * &phi + 1.0));
-        instant.addcmul(&Depthwise::sum(&self.wide, &self.narrow).forward(x), &self.psi.forward(x))
+        macs::layer(SCALE, &[x.numel() as i64], x, &self.instant.weight, &instant);
+        let window = Depthwise::sum(&self.wide, &self.narrow).convolve(x, &self.wide.weight);
+        instant.addcmul(&window, &self.psi.forward(x))
     }
 }
 

@@ -363,6 +363,7 @@ fn stage_targets(batch: &Batch, proposals: &Tensor, anchors: &[Vec<Anchor>], tim
 mod tests {
     use super::*;
     use crate::config::settings::Preset;
+    use crate::nn::macs;
     use tch::Device;
 
     #[test]
@@ -373,5 +374,22 @@ mod tests {
         let mut params = Params::new(0, Device::Cpu);
         let _ = Etad::new(&mut params, &EtadConfig::preset(Preset::Thumos14).unwrap(), 2048, None);
         assert_eq!(params.count(), 8_279_066);
+    }
+
+    #[test]
+    fn the_cost_is_that_of_the_trunk_and_of_every_proposal() {
+        let mut params = Params::new(0, Device::Cpu);
+        let network = Etad::new(&mut params, &EtadConfig::preset(Preset::Thumos14).unwrap(), 2048, None);
+        let x = Tensor::zeros([1, 2048, 128], (Kind::Float, Device::Cpu));
+        let cost = |proposals: usize| macs::count(|| network.infer(&x, &[vec![(0.25, 0.5); proposals]])).1;
+        let (time, h, c, bins, fc, inner) = (128, 256, 128, 16, 512, 128);
+        let aggregation = h * (2048 / 4) * 3 + 2 * 8 * h * h + (2 * (h / 2) + h) * (h / 4) * 3 + h * (2 * h / 4);
+        let boundaries = h * (h / 4) * 3 + 2 * h;
+        let stage = h * (h / 4) * 3 + c * h * 3;
+        let perceptron = 2 * inner * inner;
+        let proposal =
+            c * bins * fc + 3 * (fc * inner + perceptron + inner * 2) + 2 * (c * bins / 4 * fc + fc * inner + perceptron + inner);
+        assert_eq!(cost(1), time * (aggregation + boundaries + 3 * stage) + 3 * proposal);
+        assert_eq!(cost(11) - cost(1), 10 * 3 * proposal);
     }
 }

@@ -152,11 +152,15 @@ impl Gtad {
     fn multiply(&self, features: &Tensor, context: &Tensor) -> Tensor {
         let (inner, outer) = (self.config.roi_bins, self.config.context_bins);
         let (weight, channels) = (&self.localization.aligned.0, features.size()[1]);
-        macs::add(&[features.numel() as i64, inner + outer, weight.size()[0]]);
         // Channel-major: c * bins + bin.
         let weight = weight.view([-1, channels, inner + outer]).permute([2, 0, 1]);
         let (of_features, of_context) = (weight.narrow(0, 0, inner), weight.narrow(0, inner, outer));
-        let product = |x: &Tensor, weight: Tensor| x.transpose(1, 2).linear(&weight.flatten(0, 1), None::<&Tensor>);
+        let layer = &self.localization.aligned.0;
+        let product = |x: &Tensor, weight: Tensor| {
+            let y = x.transpose(1, 2).linear(&weight.flatten(0, 1), None::<&Tensor>);
+            macs::layer("linear", &[x.numel() as i64, weight.size()[0], weight.size()[1]], x, layer, &y);
+            y
+        };
         if inner == outer {
             product(&Tensor::cat(&[features, context], 1), Tensor::cat(&[of_features, of_context], 2))
         } else {
@@ -170,9 +174,10 @@ impl Gtad {
         // Channels last throughout, which the convolutions are told by the strides.
         let mut x = pointwise(aligned, &parts.reduce).relu_().permute([0, 3, 1, 2]);
         for (weight, bias) in &parts.convs {
-            macs::add(&[x.numel() as i64 / x.size()[1], weight.numel() as i64]);
             let padding = weight.size()[2] / 2;
-            x = x.conv2d(weight, Some(bias), 1, padding, 1, 1).relu_();
+            let mut y = x.conv2d(weight, Some(bias), 1, padding, 1, 1);
+            macs::layer("conv2d", &[x.numel() as i64 / x.size()[1], weight.numel() as i64], &x, weight, &y);
+            x = y.relu_();
         }
         let features = x.permute([0, 2, 3, 1]).contiguous();
         Map { iou: pointwise(&features, &parts.score).sigmoid(), features }
@@ -232,8 +237,9 @@ impl Gtad {
 
 /// A 1×1 convolution of channels-last values: `[…, C]` → `[…, C']`.
 fn pointwise(x: &Tensor, (weight, bias): &(Tensor, Tensor)) -> Tensor {
-    macs::add(&[x.numel() as i64, weight.size()[0]]);
-    x.linear(&weight.view([weight.size()[0], -1]), Some(bias))
+    let y = x.linear(&weight.view([weight.size()[0], -1]), Some(bias));
+    macs::layer("linear", &[x.numel() as i64, weight.size()[0]], x, weight, &y);
+    y
 }
 
 #[cfg(test)]

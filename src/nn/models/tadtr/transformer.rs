@@ -80,18 +80,24 @@ impl SelfAttention {
     /// `[B, Q, C]`, whose positions are added to queries and keys.
     fn forward(&self, x: &Tensor, position: &Tensor, dropout: f64) -> Tensor {
         let (batch, queries, dim) = x.size3().expect("queries are [B, Q, C]");
-        macs::add(&[3, batch, queries, dim, dim]);
-        macs::add(&[2, batch, queries, queries, dim]);
         let project = |x: &Tensor, at: i64, parts: i64| {
-            x.linear(&self.weight.narrow(0, at * dim, parts * dim), Some(self.bias.narrow(0, at * dim, parts * dim)))
+            let weight = self.weight.narrow(0, at * dim, parts * dim);
+            let y = x.linear(&weight, Some(self.bias.narrow(0, at * dim, parts * dim)));
+            macs::layer("linear", &[batch, queries, dim, parts * dim], x, &weight, &y);
+            y
         };
         let heads = |x: Tensor| x.view([batch, queries, self.heads, -1]).transpose(1, 2);
         let mut both = project(&(x + position), 0, 2).chunk(2, 2).into_iter().map(|part| heads(part.contiguous()));
         let (query, key) = (both.next().expect("two chunks"), both.next().expect("two chunks"));
         let value = heads(project(x, 2, 1));
         let scale = ((dim / self.heads) as f64).powf(-0.5);
-        let weights = drop((query * scale).matmul(&key.transpose(2, 3)).softmax(-1, Kind::Float), dropout);
-        self.output.forward(&weights.matmul(&value).transpose(1, 2).reshape([batch, queries, dim]))
+        let factors = [batch, queries, queries, dim];
+        let scores = (&query * scale).matmul(&key.transpose(2, 3));
+        macs::product("attention scores", &factors, [&query, &key], &scores);
+        let weights = drop(scores.softmax(-1, Kind::Float), dropout);
+        let seen = weights.matmul(&value);
+        macs::product("attention sums", &factors, [&weights, &value], &seen);
+        self.output.forward(&seen.transpose(1, 2).reshape([batch, queries, dim]))
     }
 }
 
