@@ -18,8 +18,8 @@ use progress::Progress;
 /// Compare two stored profiles, or two commands run in interleaved pairs.
 ///
 /// Stored profiles: parameters, operations, operators and bytes of tensors must be equal; layers that differ are named. Times of
-/// two stored profiles are shown and, with --gate, judged. Profiles from different machines are not comparable (--accept FIELD
-/// accepts a difference, --counts-only compares what does not depend on the machine).
+/// two stored profiles are shown and, with --gate, judged. Profiles from different machines are not comparable (--ignore FIELD
+/// passes over a difference, --counts-only compares what does not depend on the machine).
 ///
 /// Commands: both run again and again in random order, one right after the other, measured from outside. After 10, 20 and 40
 /// pairs the growth of CPU time and of peak memory is judged with bounds that hold for all looks and measures together:
@@ -58,7 +58,7 @@ pub struct Args {
     no_gate: Vec<Measure>,
     /// Growth in percent that counts as none [default: 2; memory 3].
     #[arg(long, value_name = "MEASURE=PERCENT")]
-    ignore: Vec<Share>,
+    band: Vec<Share>,
     /// Growth in percent that is not tolerated [default: 5; memory 10].
     #[arg(long, value_name = "MEASURE=PERCENT")]
     harm: Vec<Share>,
@@ -73,7 +73,7 @@ pub struct Args {
     instructions: bool,
     /// A field of the profiles' fingerprint that may differ, such as kernel; may be repeated.
     #[arg(long, value_name = "FIELD")]
-    accept: Vec<String>,
+    ignore: Vec<String>,
     /// Compare the networks' counts only; those hold on any machine.
     #[arg(long, requires = "profiles")]
     counts_only: bool,
@@ -121,8 +121,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
                 let text = "nothing to compare: name two profiles, or give --baseline and --candidate (or both in --config)";
                 return Err(Error::Settings(text.to_owned()).into());
             };
-            if !args.accept.is_empty() {
-                ui.remark("note: --accept has no effect on commands, which run on this machine both");
+            if !args.ignore.is_empty() {
+                ui.remark("note: --ignore has no effect on commands, which run on this machine both");
             }
             let (stop, progress) = (Stop::on_signals()?, Progress::new(ui));
             let found = commands::compare([baseline, candidate], &settings, &|| stop.requested(), &mut |p| progress.show(p));
@@ -160,7 +160,7 @@ fn settings(args: &Args) -> Result<Settings, Error> {
     for measure in &args.no_gate {
         settings.of_mut(*measure).gate = false;
     }
-    for Share(measure, percent) in &args.ignore {
+    for Share(measure, percent) in &args.band {
         settings.of_mut(*measure).ignore_percent = *percent;
     }
     for Share(measure, percent) in &args.harm {
@@ -171,7 +171,7 @@ fn settings(args: &Args) -> Result<Settings, Error> {
     }
     settings.plan.seed = args.seed.unwrap_or(settings.plan.seed);
     settings.id = args.id.clone().unwrap_or(settings.id);
-    settings.accept.extend(args.accept.iter().cloned());
+    settings.accept.extend(args.ignore.iter().cloned());
     settings.counts_only = args.counts_only;
     settings.instructions |= args.instructions;
     settings.checked()
@@ -227,7 +227,7 @@ fn show(comparison: &Comparison, ui: &Ui) {
     }
     ui.line(render::headline(comparison));
     if comparison.outcome == Outcome::NotComparable {
-        ui.line("accept a difference with --accept FIELD, or compare what does not depend on the machine with --counts-only");
+        ui.line("pass over a difference with --ignore FIELD, or compare what does not depend on the machine with --counts-only");
     }
 }
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{Exit, Ui};
 use crate::base::units;
 use crate::profile::metric::Origin;
-use crate::profile::sensors::gpu;
 use crate::profile::sensors::survey::{Surveyed, survey};
+use crate::profile::sensors::{BETWEEN, gpu};
 use crate::profile::{Limits, Machine, machine};
 use crate::run::cell_program;
 
@@ -144,7 +144,8 @@ fn sensor_lines(surveyed: &[Surveyed]) -> Vec<String> {
     let mut lines = Vec::new();
     for group in surveyed.chunk_by(|a, b| a.group == b.group) {
         let explain = |s: &Surveyed| match &s.absent {
-            Some(reason) => ("absent", reason.to_string()),
+            // Each source that was tried on a line of its own.
+            Some(reason) => ("absent", reason.0.split(BETWEEN).collect::<Vec<_>>().join(&format!("\n{:WIDTH$}", ""))),
             None if s.channel.origin == Origin::Measured => ("ok    ", s.channel.source.to_string()),
             None => ("ok    ", format!("{} ({})", s.channel.source, s.channel.origin.name())),
         };
@@ -157,17 +158,19 @@ fn sensor_lines(surveyed: &[Surveyed]) -> Vec<String> {
     lines
 }
 
-/// Width of the column of names.
-const NAMES: usize = 48;
+/// Width of the column of names, and of all that is left of the explanations.
+const NAMES: usize = 42;
+const WIDTH: usize = 2 + 6 + 2 + NAMES + 2;
 
 /// As many names as fit, and how many more there are.
 fn names(alike: &[Surveyed]) -> String {
     let mut text = String::new();
     for (at, surveyed) in alike.iter().enumerate() {
         let name = surveyed.channel.name.as_ref();
-        let more = format!(", … {} more", alike.len() - at);
+        let left = alike.len() - at;
+        let more = if left > 1 { format!(", … {left} more") } else { String::new() };
         if at > 0 && text.len() + name.len() + more.len() > NAMES {
-            return text + &more;
+            return format!("{text}, … {left} more");
         }
         text += if at > 0 { ", " } else { "" };
         text += name;

@@ -85,7 +85,7 @@ pub fn compare(
             pairs.push(Pair { first, baseline, candidate, void: void(&plan.voids, &baseline, &candidate) });
         }
         watch(progress(&pairs, look, plan));
-        // Data beyond a look that was not reached are not looked at.
+        // Where too many pairs are void, what there is takes the place of this look: that says nothing about the values.
         if valid(&pairs).count() < look || decided(&rows(&pairs, settings)) {
             break;
         }
@@ -168,7 +168,7 @@ fn rows(pairs: &[Pair], settings: &Settings) -> Vec<Row> {
             None => (Verdict::Inconclusive, None),
         };
         let note = match &change {
-            None if pairs.is_empty() => Some("no pair".to_owned()),
+            None if valid(pairs).next().is_none() => Some("no pair that counts".to_owned()),
             None => Some("too short to measure: a launch took no time by the kernel's clock".to_owned()),
             Some(_) => None,
         };

@@ -170,7 +170,7 @@ struct File {
     looks: Option<Vec<usize>>,
     seed: Option<u64>,
     instructions: Option<bool>,
-    accept: Option<Vec<String>>,
+    ignore: Option<Vec<String>>,
     voids: Option<Voids>,
     #[serde(default)]
     measure: BTreeMap<Measure, FileMargins>,
@@ -196,14 +196,14 @@ impl Settings {
             return Err(broken(format!("schema = {} is not known to this etalon; write schema = {SCHEMA}", file.schema)));
         }
         let mut settings = Self::default();
-        let File { id, baseline, candidate, looks, seed, instructions, accept, voids, measure, .. } = file;
+        let File { id, baseline, candidate, looks, seed, instructions, ignore, voids, measure, .. } = file;
         settings.id = id.unwrap_or(settings.id);
         (settings.baseline, settings.candidate) = (baseline, candidate);
         settings.plan.looks = looks.unwrap_or(settings.plan.looks);
         settings.plan.seed = seed.unwrap_or(settings.plan.seed);
         settings.plan.voids = voids.unwrap_or(settings.plan.voids);
         settings.instructions = instructions.unwrap_or(false);
-        settings.accept = accept.unwrap_or_default();
+        settings.accept = ignore.unwrap_or_default();
         for (name, given) in measure {
             let margins = settings.of_mut(name);
             margins.gate = given.gate.unwrap_or(margins.gate);
@@ -253,7 +253,7 @@ impl Settings {
         }
         let known = known_differences();
         if let Some(name) = self.accept.iter().find(|name| !known.contains(name)) {
-            return problem(format!("accept = {name:?}: no such field of a fingerprint; there are {}", known.join(", ")));
+            return problem(format!("ignore = {name:?}: no such field of a fingerprint; there are {}", known.join(", ")));
         }
         // The id becomes part of an HTML comment.
         if self.id.is_empty()
@@ -323,7 +323,7 @@ mod tests {
         refused("[measure.cpu]\nignore_percent = 6", "cpu: an ignore band of 6 %");
         refused("[measure.cpu]\nharm_percent = nan", "cpu");
         refused("id = \"a --> b\"", "id");
-        refused("accept = [\"kernal\"]", "there are cpu, cpu_flags");
+        refused("ignore = [\"kernal\"]", "there are cpu, cpu_flags");
         refused("[voids]\nsteal_percent = 200", "200");
         assert!(read("schema = 9").unwrap_err().contains("write schema = 1"));
     }

@@ -76,8 +76,8 @@ fn profiles_of_two_machines_exit_5_and_name_the_field() {
     test.file("there.json", &profile(3, "6.5"));
     let ran = test.run(["compare", "here.json", "there.json"]);
     assert_eq!(ran.code, Some(5), "{}", ran.stderr);
-    assert!(ran.stdout.contains(r#"kernel: "6.1" against "6.5""#) && ran.stdout.contains("--accept"), "{}", ran.stdout);
-    for accepted in [["--accept", "kernel"].as_slice(), &["--counts-only"], &["--advisory"]] {
+    assert!(ran.stdout.contains(r#"kernel: "6.1" against "6.5""#) && ran.stdout.contains("--ignore"), "{}", ran.stdout);
+    for accepted in [["--ignore", "kernel"].as_slice(), &["--counts-only"], &["--advisory"]] {
         let ran = test.run([["compare", "here.json", "there.json"].as_slice(), accepted].concat());
         assert_eq!(ran.code, Some(0), "{accepted:?}: {}", ran.stdout);
     }
@@ -98,7 +98,7 @@ fn what_cannot_be_compared_is_refused_with_its_name() {
     fails(&["--baseline", "true", "--candidate", "true", "--harm", "gpu=3"], 2, &["no such measure", "memory"]);
     fails(&["--baseline", "true", "--candidate", "true", "--config", "bad.toml"], 6, &["bad.toml", "harm"]);
     fails(&["--baseline", "true", "--candidate", "echo no luck >&2; exit 9"], 6, &["candidate command failed (exit 9)", "no luck"]);
-    fails(&["ok.json", "ok.json", "--accept", "kernal"], 6, &["accept = \"kernal\"", "kernel"]);
+    fails(&["ok.json", "ok.json", "--ignore", "kernal"], 6, &["ignore = \"kernal\"", "kernel"]);
     fails(&["--baseline", "no-such-program", "--candidate", "true"], 6, &["baseline command failed (exit 127)", "no-such-program"]);
 }
 

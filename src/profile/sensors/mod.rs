@@ -69,6 +69,9 @@ impl Group {
     }
 }
 
+/// Between the reasons of several sources of one channel.
+pub const BETWEEN: &str = " | ";
+
 /// The sensors of `groups` for the program that runs as process `pid`, and what cannot be read here.
 pub fn open(pid: u32, groups: &[Group]) -> (Vec<Box<dyn Sensor>>, Vec<Missing>) {
     let (proc, sys) = (Path::new("/proc"), Path::new("/sys"));

@@ -7,6 +7,7 @@ mod uncore;
 
 use std::path::Path;
 
+use super::BETWEEN;
 use super::perf::{self, Open};
 use crate::profile::sensor::{Absent, Channel, Missing, Scope, Sensor, Unit};
 
@@ -37,7 +38,7 @@ fn open_with(sys: &Path, proc: &Path, pid: u32, open: &Open) -> Result<Box<dyn S
         Err(reason) => refused("cache misses", reason),
     }
     let channel = Channel::counter("memory.bandwidth", Unit::Bytes, Scope::Socket, "memory controllers, resctrl, cache misses");
-    Err(Missing { channels: vec![channel], reason: Absent::because(reasons.join("; ")) })
+    Err(Missing { channels: vec![channel], reason: Absent::because(reasons.join(BETWEEN)) })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde::Serialize;
 #[cfg(feature = "nvml")]
 pub use nvidia::Gpus;
 
-use super::amd;
+use super::{BETWEEN, amd};
 use crate::profile::sensor::{Absent, Channel, Missing, Scope, Sensor, Unit};
 
 /// The sensors of the GPUs that the program under process `pid` may use, and what they do not tell.
@@ -41,7 +41,7 @@ pub fn open(pid: u32) -> (Vec<Box<dyn Sensor>>, Vec<Missing>) {
     }
     if sensors.is_empty() {
         let channels = vec![Channel::level("gpu.use", Unit::Percent, Scope::Device, "NVML, amdgpu")];
-        missing.push(Missing { channels, reason: Absent::because(reasons.join("; ")) });
+        missing.push(Missing { channels, reason: Absent::because(reasons.join(BETWEEN)) });
     }
     (sensors, missing)
 }
