@@ -1,8 +1,8 @@
 //! The child process of every cell, and of what else needs a network: the only program that loads libtorch.
 //!
 //! `etalon-cell run JOB.json` runs one attempt, `etalon-cell profile JOB.json` measures what a native model costs,
-//! `etalon-cell parity FOLDER json|text` compares a model with its authors' arrays, `etalon-cell probe` says which libtorch
-//! it found.
+//! `etalon-cell peaks THREADS DEVICE` what the machine can do at most, `etalon-cell parity FOLDER json|text` compares a model with
+//! its authors' arrays, `etalon-cell probe` says which libtorch it found.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout())).map(|()| Exit::Done).map_err(Into::into),
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
+        ["peaks", threads, device] => peaks(threads, device),
+        #[cfg(feature = "torch")]
         ["profile", job] => {
             let mut events: Box<dyn Observer> = match Phases::offered() {
                 Some(phases) => Box::new(phases),
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "torch")]
         ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
+        #[cfg(not(feature = "torch"))]
+        ["profile" | "peaks" | "parity", ..] => Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features")),
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
     };
     result
@@ -39,6 +43,14 @@ fn main() -> ExitCode {
             Exit::of(&error)
         })
         .into()
+}
+
+/// What the machine can do at most, in a process of its own: the arrays of the triad are large.
+#[cfg(feature = "torch")]
+fn peaks(threads: &str, device: &str) -> anyhow::Result<Exit> {
+    let peaks = etalon::detectors::native::peaks(threads.parse()?, device)?;
+    cli::Ui::new(true, true).json(&peaks)?;
+    Ok(Exit::Done)
 }
 
 /// That this line is reached says that libtorch was found.

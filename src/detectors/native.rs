@@ -49,13 +49,7 @@ pub fn peaks(threads: usize, device: &str) -> Result<Peaks, Error> {
 ///
 /// # Errors
 /// As those of a training and of detection; a model without a network.
-pub fn profile(
-    config: &ModelConfig,
-    job: &Job<'_>,
-    rounds: Rounds<'_>,
-    peaks: Peaks,
-    observer: &mut dyn Observer,
-) -> Result<NativeResult, Error> {
+pub fn profile(config: &ModelConfig, job: &Job<'_>, rounds: Rounds<'_>, observer: &mut dyn Observer) -> Result<NativeResult, Error> {
     runtime::prepare(job.threads);
     let native = Native { config: config.clone() };
     guarded(|| {
@@ -63,7 +57,7 @@ pub fn profile(
         config.init.as_deref().map(|path| task.start_from(path)).transpose()?;
         let parameters = task.parameter_count();
         let (steps, compute) = nn::profile::measure(task, rounds, &job.dir.join(CHECKPOINT), observer)?;
-        Ok(NativeResult { steps, compute, peaks, parameters })
+        Ok(NativeResult { steps, compute, parameters })
     })
 }
 

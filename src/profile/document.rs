@@ -162,8 +162,6 @@ pub struct NativeResult {
     pub steps: Steps,
     /// A training step, then the detection in one video; counted apart from the timed ones.
     pub compute: Vec<Compute>,
-    /// What the machine can do at most, with the threads of the job.
-    pub peaks: Peaks,
     /// Trainable values.
     pub parameters: u64,
 }

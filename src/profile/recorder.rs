@@ -248,8 +248,9 @@ impl State {
     fn phase_summary(&self, stretch: &Stretch) -> PhaseSummary {
         let wall_s = stretch.wall.as_secs_f64();
         let mut metrics = self.metrics(&stretch.tallies, wall_s);
-        // Why a channel is absent is said once, for the whole run.
-        metrics.retain(|_, metric| metric.value().is_some());
+        // Why a channel is absent is said once, for the whole run. A rate over less than a sample is noise.
+        let short = stretch.wall < self.period;
+        metrics.retain(|name, metric| metric.value().is_some() && !(short && name.ends_with(".rate")));
         PhaseSummary { name: stretch.name.clone(), wall_s, metrics }
     }
 

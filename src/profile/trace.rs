@@ -229,6 +229,7 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Stream;
     use crate::profile::sensor::{Absent, Scope, Unit};
 
     fn channels() -> Vec<Vec<Channel>> {
@@ -276,5 +277,32 @@ mod tests {
         assert!(trace.torn && (200..900).contains(&read), "{read}");
         fsio::replace(&path, b"something else").unwrap();
         assert!(matches!(Trace::read(&path), Err(Error::NoTrace { .. } | Error::File(_))));
+    }
+
+    #[test]
+    fn a_day_at_ten_samples_a_second_stays_below_a_hundred_megabytes() {
+        // An hour of the process tree at 10 Hz, and of host, memory and network sensors at 1 Hz, all in irregular motion.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.jsonl.zst");
+        let counter = |i: usize| Channel::counter(format!("c{i}"), Unit::Bytes, Scope::ProcessTree, "test");
+        let sensors = vec![(0..10).map(counter).collect(), (10..30).map(counter).collect()];
+        let mut writer = TraceWriter::create(&path, Duration::from_millis(100), sensors).unwrap();
+        let mut rng = Stream::new(0, "trace test");
+        let mut values = [0.0f64; 30];
+        for tick in 0..36_000u64 {
+            let at = Duration::from_millis(100 * tick) + Duration::from_micros((rng.uniform() * 300.0) as u64);
+            let read = if tick % 10 == 0 { 30 } else { 10 };
+            // CPU seconds in nanoseconds, bytes in pages.
+            values[0] += 0.1 * rng.uniform();
+            values[1..read].iter_mut().for_each(|v| *v += 4096.0 * (rng.uniform() * 1000.0).floor());
+            let reading = |values: &[f64]| Reading { values: values.iter().map(|v| Ok(*v)).collect() };
+            writer.reading(at, 0, &reading(&values[..10])).unwrap();
+            if read == 30 {
+                writer.reading(at, 1, &reading(&values[10..])).unwrap();
+            }
+        }
+        writer.finish().unwrap();
+        let day = 24 * std::fs::metadata(&path).unwrap().len();
+        assert!(day < 100_000_000, "{day} bytes a day");
     }
 }

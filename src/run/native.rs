@@ -1,6 +1,5 @@
-//! The profile of a native model in its own process: peaks of the machine, load, updates, detection.
+//! The profile of a native model in its own process: load, updates, detection.
 
-use std::io::Write;
 use std::path::Path;
 
 use super::error::{Error, Result};
@@ -12,16 +11,13 @@ use crate::detectors::{self, native};
 use crate::event::{Event, Observer, Phase};
 use crate::profile::document::{JOB_SCHEMA, NativeJob};
 
-/// Makes the profile that the job in `path` asks for, and writes `result.json` beside it. The peaks of the machine are
-/// measured before the first phase, and the memory for that is forgotten.
+/// Makes the profile that the job in `path` asks for, and writes `result.json` beside it.
 ///
 /// # Errors
 /// Bad input (a model without a network, above all), a failure of the network, or of the disk. A result exists only on success.
 pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let job = read(path)?;
     let dir = path.parent().unwrap_or(Path::new("."));
-    let peaks = native::peaks(job.threads, &job.device)?;
-    forget_peak();
 
     observer.observe(&Event::Phase { phase: Phase::Load });
     let prepared = Prepared::open(&job.experiment)?;
@@ -44,7 +40,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     };
     let NativeJob { seed, warmup, steps, videos, .. } = job;
     let rounds = Rounds { train: &split.train, test: &split.test, seed, warmup, steps, videos };
-    let result = native::profile(config, &work, rounds, peaks, observer)?;
+    let result = native::profile(config, &work, rounds, observer)?;
     fsio::replace(&dir.join(RESULT), &serde_json::to_vec_pretty(&result).expect("a result is plain data"))?;
     Ok(())
 }
@@ -61,11 +57,4 @@ fn read(path: &Path) -> Result<NativeJob> {
         NativeJob { videos: 0, .. } => Err(bad("`videos` is 0; use at least 1".into())),
         job => Ok(job),
     }
-}
-
-/// Starts the peak of this process's resident memory anew, where Linux allows it.
-fn forget_peak() {
-    let file = std::fs::OpenOptions::new().write(true).open("/proc/self/clear_refs");
-    // Where it is refused, the peak includes the arrays of the triad.
-    let _ = file.and_then(|mut file| file.write_all(b"5"));
 }

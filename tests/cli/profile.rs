@@ -99,3 +99,68 @@ fn with_json_the_document_has_standard_output_to_itself() {
     assert_eq!(ran.json()["subject"]["command"][0], "sh");
     assert!(ran.stderr.contains("from the command"));
 }
+
+#[test]
+fn a_profile_becomes_a_page_and_what_is_none_is_refused() {
+    let test = CliTest::new();
+    test.run(["profile", "--quiet", "--out", "a.json", "--", "sh", "-c", "echo load >&$ETALON_PHASES; sleep 0.7"]);
+    let files = test.run(["report", "a.json", "--out", "page", "--json"]).json()["files"].clone();
+    assert!(files.as_array().unwrap().iter().any(|f| f == "page/figures/usage-cores.svg"), "{files}");
+    let page = std::fs::read_to_string(test.dir.path().join("page/report.md")).unwrap();
+    assert!(page.contains("| load |") && page.contains("| cpu.time | ") && page.contains("Not measured"), "{page}");
+
+    test.file("b.json", "{}");
+    test.run(["report", "b.json"]).fails_with(6, &["b.json is no profile"]);
+    let newer = std::fs::read_to_string(test.dir.path().join("a.json")).unwrap().replace("\"schema\": 1", "\"schema\": 2");
+    test.file("c.json", &newer);
+    test.run(["report", "c.json"]).fails_with(6, &["c.json has schema 2"]);
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn a_native_model_has_times_compute_and_a_roofline() {
+    let test = CliTest::new();
+    test.file(
+        "small.toml",
+        r#"
+schema = 1
+name = "small"
+[dataset]
+format = "synthetic"
+synthetic = { seed = 1, videos = 12 }
+[protocol]
+split = { test = 0.25, seed = 2023 }
+fractions = [100]
+seeds = [0]
+budget = "steps"
+[model.temporalmaxer.arch.temporalmaxer]
+preset = "laptop"
+pool = 4
+window = 64
+levels = 3
+dim = 16
+head_dim = 16
+batch = 2
+[model.prior]
+arch.prior = {}
+"#,
+    );
+    let arguments =
+        ["profile", "small.toml", "--model", "temporalmaxer", "--steps", "4", "--videos", "2", "--threads", "1", "--out", "p.json"];
+    let ran = test.run(arguments);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let profile = read(&test.dir.path().join("p.json"));
+    let count = |list: &str| profile["steps"][list].as_array().unwrap().len();
+    assert_eq!((count("training_s"), count("detection_s"), count("video_s")), (4, 2, 2));
+    let training = &profile["compute"][0];
+    let macs = training["forward_macs"].as_u64().unwrap() + training["backward_macs"].as_u64().unwrap();
+    assert!(macs > 0);
+    assert_eq!(training["dispatched"]["flop"].as_u64(), Some(2 * macs), "{training}");
+    let phases: Vec<&str> = profile["phases"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["load", "train", "detect"]);
+    test.run(["report", "p.json", "--out", "page"]);
+    assert!(test.dir.path().join("page/figures/roofline.svg").exists());
+
+    test.run(["profile", "small.toml", "--model", "prior"]).fails_with(6, &["\"prior\" has no network"]);
+    test.run(["profile", "small.toml", "--model", "nosuch"]).fails_with(6, &["nosuch", "temporalmaxer"]);
+}

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::base::fsio;
 use crate::profile::Compute;
-use crate::profile::document::{JOB_SCHEMA, NativeJob, NativeResult, Steps, Subject};
+use crate::profile::document::{JOB_SCHEMA, NativeJob, NativeResult, Peaks, Steps, Subject};
 use crate::profile::machine;
 use crate::profile::roofline::Roofline;
 use crate::profile::session::{self, Finished, Plan};
@@ -35,12 +35,12 @@ pub struct Work {
 }
 
 /// What the model's process found out about itself.
-pub struct Findings(NativeResult);
+pub struct Findings(NativeResult, Peaks);
 
 impl Findings {
     /// Times, theoretical compute, and where both lie below the machine's peaks.
     pub fn parts(self) -> (Option<Steps>, Vec<Compute>, Option<Roofline>) {
-        let NativeResult { steps, compute, peaks, .. } = self.0;
+        let Self(NativeResult { steps, compute, .. }, peaks) = self;
         let median = |seconds: &[f64]| {
             let mut ascending = seconds.to_vec();
             ascending.sort_by(f64::total_cmp);
@@ -65,11 +65,12 @@ pub fn profile(
 ) -> anyhow::Result<(Subject, Finished, Findings)> {
     let prepared = Prepared::open(experiment)?;
     prepared.model(model)?;
+    let threads = work.threads.unwrap_or_else(machine::usable_cores);
+    let peaks = peaks(threads, &work.device)?;
     let folder = std::env::temp_dir().join(format!("etalon-profile-{}", uuid::Uuid::new_v4().simple()));
     let guard = Removed(&folder);
     let resolved = folder.join("experiment.toml");
     fsio::replace(&resolved, prepared.experiment.resolved_toml().as_bytes())?;
-    let threads = work.threads.unwrap_or_else(machine::usable_cores);
     let Work { steps, warmup, videos, .. } = *work;
     let job = NativeJob {
         schema: JOB_SCHEMA,
@@ -102,7 +103,17 @@ pub fn profile(
     let result = serde_json::from_slice(&fsio::read(&folder.join("result.json"))?).context("the model's process gave no result")?;
     drop(guard);
     let subject = Subject::Model { experiment: prepared.experiment.name.clone(), model: model.to_owned() };
-    Ok((subject, finished, Findings(result)))
+    Ok((subject, finished, Findings(result, peaks)))
+}
+
+/// Measured beside the model's process, so that it leaves no mark in the profile.
+fn peaks(threads: usize, device: &str) -> anyhow::Result<Peaks> {
+    let output = Command::new(cell_program()).args(["peaks", &threads.to_string(), device]).output().context("cannot start etalon-cell")?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("error: ").to_owned();
+        return Err(run::Error::Input(words.into()).into());
+    }
+    serde_json::from_slice(&output.stdout).context("etalon-cell gave no peaks")
 }
 
 /// Takes a temporary folder away, whatever happens.
