@@ -56,6 +56,7 @@ impl Drop for Tree {
     }
 }
 
+#[expect(clippy::zombie_processes, reason = "`try_wait` reaps it")]
 fn ended(mut command: Command) -> Ended {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
     while !wait_for_exit(child.id(), Duration::from_secs(5)).expect("a child of ours") {}

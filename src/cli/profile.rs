@@ -81,6 +81,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         period: args.period.0,
         trace: args.out.as_deref().map(Profile::trace_path),
         watch: panel.watch(),
+        orphans: true,
     };
     let (subject, finished, native) = match (&args.experiment, args.pid, args.command.as_slice()) {
         (Some(experiment), ..) => {

@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_differing_field_of_a_fingerprint_is_named_with_both_values() {
         let here = Fingerprint::here();
-        assert_eq!(here.differences(&here), [String::new(); 0]);
+        assert!(here.differences(&here).is_empty());
         let other = Fingerprint { kernel: "2.4.0".into(), ..here.clone() };
         assert_eq!(here.differences(&other), [format!("kernel: {:?} against \"2.4.0\"", here.kernel)]);
     }

@@ -79,7 +79,8 @@ pub fn kernel_units() -> (f64, u64) {
 pub fn clock_s(clock: libc::clockid_t) -> Option<f64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a live local variable of the right type; a bad clock is an error code.
-    (unsafe { libc::clock_gettime(clock, &raw mut time) } == 0).then(|| time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+    let known = unsafe { libc::clock_gettime(clock, &raw mut time) } == 0;
+    known.then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
 }
 
 /// The boot and the process namespace this process lives in: a pid names the same process only where this is equal.

@@ -83,6 +83,24 @@ fn the_exit_code_is_that_of_the_command_and_the_profile_is_kept() {
 }
 
 #[test]
+fn what_children_use_is_counted_even_when_nobody_waits_for_them() {
+    let test = CliTest::new();
+    // The orphan burns CPU, writes, and ends before its grandparent does.
+    let script = "(sh -c 'head -c 8000000 /dev/zero | od -v > /dev/null' &) ; sleep 1.5";
+    let found = test.run(["profile", "--json", "--", "sh", "-c", script]).json();
+    assert!(found["metrics"]["cpu.time"]["value"].as_f64().unwrap() > 0.05, "{found}");
+    assert!(found["metrics"]["io.written"]["value"].as_f64().unwrap() > 8e6, "{found}");
+}
+
+#[test]
+fn a_process_left_behind_is_named() {
+    let test = CliTest::new();
+    let ran = test.run(["profile", "--out", "p.json", "--", "sh", "-c", "sleep 1.5 > /dev/null 2>&1 & exit 3"]);
+    let warnings = read(&test.dir.path().join("p.json"))["warnings"].to_string();
+    assert!(ran.code == Some(3) && warnings.contains("left 1 processes running"), "{warnings}");
+}
+
+#[test]
 fn what_cannot_be_profiled_is_named() {
     let test = CliTest::new();
     test.run(["profile", "--", "no-such-program"]).fails_with(6, &["cannot start \"no-such-program\"", "PATH"]);

@@ -5,12 +5,15 @@ use super::charts::{memory_unit, number_tick, time_unit};
 use crate::profile::roofline::Roofline;
 use crate::report::model::Run;
 
+/// A run's values of one resource: seconds and values.
+type Points = fn(&Run) -> &[(f64, f64)];
+
 /// Cores, memory, memory bandwidth and GPU over time: a line per run, a chart per resource that was measured. `family`
 /// begins the charts' identifiers; `place` gives a run its colour.
 pub fn over_time(family: &str, runs: &[Run], place: impl Fn(&str) -> usize) -> Vec<Chart> {
-    let top = |points: fn(&Run) -> &Vec<(f64, f64)>| runs.iter().flat_map(points).map(|p| p.1).fold(0.0, f64::max);
+    let top = |points: Points| runs.iter().flat_map(points).map(|p| p.1).fold(0.0, f64::max);
     let (memory, memory_name) = memory_unit(top(|r| &r.memory));
-    let resources: [(&str, &str, String, f64, fn(&Run) -> &Vec<(f64, f64)>); 4] = [
+    let resources: [(&str, &str, String, f64, Points); 4] = [
         ("cores", "Cores in use", "cores".to_owned(), 1.0, |r| &r.cores),
         ("memory", "Resident memory", format!("memory, {memory_name}"), memory, |r| &r.memory),
         ("bandwidth", "Memory bandwidth", "GB/s".to_owned(), 1e9, |r| &r.bandwidth),
@@ -23,7 +26,7 @@ pub fn over_time(family: &str, runs: &[Run], place: impl Fn(&str) -> usize) -> V
         [run] => run.phases.iter().map(|(at, name)| (at / second, name.clone())).collect(),
         _ => Vec::new(),
     };
-    let chart = |(id, title, label, unit, points): (&str, &str, String, f64, fn(&Run) -> &Vec<(f64, f64)>)| {
+    let chart = |(id, title, label, unit, points): (&str, &str, String, f64, Points)| {
         let shown: Vec<&Run> = runs.iter().filter(|r| points(r).len() > 1).collect();
         if shown.is_empty() {
             return None;
