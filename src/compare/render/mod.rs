@@ -102,6 +102,9 @@ mod tests {
         let forged = annotations(&comparison(vec![row("a\n::error::b", true, Verdict::Regressed)]));
         assert!(forged[0].lines().count() == 1 && forged[0].contains("%0A"), "{forged:?}");
         let many = annotations(&comparison((0..30).map(|i| row(&format!("m{i}"), true, Verdict::Regressed)).collect()));
+        assert!(
+            headline(&comparison((0..30).map(|i| row(&format!("m{i}"), true, Verdict::Regressed)).collect())).ends_with(" and 27 more")
+        );
         assert!(many.len() == 10 && many[9].contains("21 more rows"), "{many:?}");
     }
 

@@ -4,6 +4,9 @@ use crate::base::units;
 use crate::compare::document::{Comparison, Outcome, Row, Verdict};
 use crate::profile::metric::Unit;
 
+/// Rows that a headline names.
+const NAMED: usize = 3;
+
 /// A value with its unit; "–" for one that is absent.
 pub fn value(value: Option<f64>, unit: Unit) -> String {
     let Some(value) = value else { return "–".to_owned() };
@@ -75,7 +78,10 @@ pub fn verdict(verdict: Verdict) -> &'static str {
 pub fn headline(comparison: &Comparison) -> String {
     let names = |wanted| {
         let (gated, _) = comparison.parts();
-        gated.iter().filter(|r| r.verdict == wanted).map(|r| format!("{} {}", r.name, growth(r))).collect::<Vec<_>>().join(", ")
+        let rows: Vec<String> = gated.iter().filter(|r| r.verdict == wanted).map(|r| format!("{} {}", r.name, growth(r))).collect();
+        let more = rows.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", rows[..rows.len().min(NAMED)].join(", "))
     };
     match comparison.outcome {
         Outcome::Pass => "No regression: nothing gated grew beyond what is tolerated".to_owned(),
