@@ -189,7 +189,7 @@ mod tests {
             [(Null::signed_rank(25), Null::signed_rank_approximately(25)), (Null::rank_sum(20, 20), Null::rank_sum_approximately(20, 20))];
         for (exact, normal) in pairs {
             for k in [60, 90, 120, 150, 190] {
-                assert!((exact.up_to(k) - normal.up_to(k)).abs() < 0.003, "{k}: {} against {}", exact.up_to(k), normal.up_to(k));
+                assert!((exact.up_to(k) - normal.up_to(k)).abs() < 0.005, "{k}: {} against {}", exact.up_to(k), normal.up_to(k));
             }
         }
         // Tabulated for n = 40: 264.
