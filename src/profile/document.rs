@@ -1,6 +1,7 @@
 //! A stored profile: what ran, where, what it used and what its network costs in theory. `etalon profile` writes it,
 //! `etalon compare` and reports read it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,16 @@ pub enum Subject {
         /// Name of the model in it.
         model: String,
     },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(words) => f.write_str(&words.join(" ")),
+            Self::Attached { pid, command } => write!(f, "process {pid} ({})", command.join(" ")),
+            Self::Model { experiment, model } => write!(f, "{model} on {experiment}"),
+        }
+    }
 }
 
 /// Times of the repeated work of a native model, warm-up left out.

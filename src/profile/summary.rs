@@ -62,6 +62,19 @@ impl Summary {
         self.metrics.get(name)?.value()
     }
 
+    /// Reasons with the channels they keep from being measured; peaks and rates go with their channel.
+    pub fn absences(&self) -> Vec<(String, Vec<String>)> {
+        let mut found: Vec<(String, Vec<String>)> = Vec::new();
+        for (name, metric) in self.metrics.iter().filter(|(name, _)| !name.ends_with(".peak") && !name.ends_with(".rate")) {
+            let Finding::Unavailable { reason } = &metric.finding else { continue };
+            match found.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, channels)) => channels.push(name.clone()),
+                None => found.push((reason.to_string(), vec![name.clone()])),
+            }
+        }
+        found
+    }
+
     /// The phase of that name.
     pub fn phase(&self, name: &str) -> Option<&PhaseSummary> {
         self.phases.iter().find(|p| p.name == name)

@@ -1,7 +1,7 @@
 //! What the cells used of their machine: a row per model, and one cell of each over time.
 
 use super::model::{Absence, Hardware, HardwarePhase, HardwareRow, ModelReport, Run};
-use crate::profile::metric::{Finding, Metric};
+use crate::profile::metric::Metric;
 use crate::profile::summary::Metrics;
 use crate::profile::trace::{Series, Trace};
 use crate::profile::{Summary, Verdict};
@@ -20,7 +20,7 @@ pub fn of(models: &[ModelReport], records: &[Record], traces: &[(String, Trace)]
         let profiles: Vec<(&Record, &Summary)> = cells.iter().filter_map(|r| Some((*r, r.profile.as_ref()?))).collect();
         let Some((first, profile)) = profiles.first() else { continue };
         hardware.rows.push(row(&model.name, &profiles));
-        for (reason, channels) in absences(&profile.metrics) {
+        for (reason, channels) in profile.absences() {
             match hardware.absent.iter_mut().find(|a| a.reason == reason) {
                 Some(known) => known.channels.extend(channels.into_iter().filter(|c| !known.channels.contains(c)).collect::<Vec<_>>()),
                 None => hardware.absent.push(Absence { channels, reason }),
@@ -107,19 +107,6 @@ fn phases(cells: &[(&Record, &Summary)]) -> Vec<HardwarePhase> {
         }
     };
     cells[0].1.phases.iter().map(|p| phase(&p.name)).collect()
-}
-
-/// Reasons with the channels they keep from being measured; peaks and rates go with their channel.
-pub fn absences(metrics: &Metrics) -> Vec<(String, Vec<String>)> {
-    let mut found: Vec<(String, Vec<String>)> = Vec::new();
-    for (name, metric) in metrics.iter().filter(|(name, _)| !name.ends_with(".peak") && !name.ends_with(".rate")) {
-        let Finding::Unavailable { reason } = &metric.finding else { continue };
-        match found.iter_mut().find(|(known, _)| known == reason) {
-            Some((_, channels)) => channels.push(name.clone()),
-            None => found.push((reason.to_string(), vec![name.clone()])),
-        }
-    }
-    found
 }
 
 /// One trace as lines over time.

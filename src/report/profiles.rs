@@ -3,10 +3,9 @@
 use super::Error;
 use super::document::{Block, Document, Section, hardware, profiles as sections};
 use super::figures::usage;
-use super::hardware::{absences, run};
+use super::hardware::run;
 use super::model::{Absence, Run};
 use super::page::Page;
-use crate::profile::document::Subject;
 use crate::profile::{Profile, Trace};
 
 /// A profile, by the name of its file, with its trace where that is there.
@@ -17,16 +16,6 @@ pub struct Profiled {
     pub profile: Profile,
     /// Every reading.
     pub trace: Option<Trace>,
-}
-
-impl Profiled {
-    fn title(&self) -> String {
-        match &self.profile.subject {
-            Subject::Command(words) => words.join(" "),
-            Subject::Attached { pid, command } => format!("process {pid}: {}", command.join(" ")),
-            Subject::Model { experiment, model } => format!("{model} on {experiment}"),
-        }
-    }
 }
 
 /// Builds the page.
@@ -45,13 +34,13 @@ pub fn page(profiled: &[Profiled]) -> Result<Page, Error> {
         compute.extend(hardware::compute(&p.name, &p.profile.compute));
     }
     list.push(Section { id: "compute", title: "Theoretical compute", blocks: compute });
-    let absent = |p: &Profiled| absences(&p.profile.usage.metrics).into_iter().map(|(reason, channels)| Absence { channels, reason });
+    let absent = |p: &Profiled| p.profile.usage.absences().into_iter().map(|(reason, channels)| Absence { channels, reason });
     let mut gaps: Vec<Absence> = profiled.iter().flat_map(absent).collect();
     gaps.dedup();
     list.push(Section { id: "gaps", title: "Not measured", blocks: hardware::unmeasured(&gaps).into_iter().collect::<Vec<Block>>() });
     list.push(sections::manifest(profiled));
     let title = match profiled {
-        [only] => only.title(),
+        [only] => only.profile.subject.to_string(),
         several => format!("{} profiles", several.len()),
     };
     let lead = profiled.iter().map(|p| {

@@ -1,13 +1,11 @@
 //! A profile as text: what it was bound by, what it used, what could not be measured.
 
-use std::collections::BTreeMap;
-
 use crate::base::units;
 use crate::cli::Ui;
 use crate::cli::ui::table;
 use crate::profile::Profile;
-use crate::profile::document::{Steps, Subject};
-use crate::profile::metric::{Finding, Metric, Unit};
+use crate::profile::document::Steps;
+use crate::profile::metric::{Metric, Unit};
 use crate::profile::summary::Metrics;
 use crate::stats::quantile;
 
@@ -29,7 +27,7 @@ const ROWS: [(&str, &[&str]); 12] = [
 
 /// Prints it.
 pub fn show(profile: &Profile, ui: &Ui) {
-    ui.line(format!("{}: {} after {}", subject(&profile.subject), profile.ended, units::seconds(profile.wall_s)));
+    ui.line(format!("{}: {} after {}", profile.subject, profile.ended, units::seconds(profile.wall_s)));
     ui.line(profile.verdict.sentence());
     for line in profile.verdict.evidence.iter().chain(&profile.verdict.disturbed) {
         ui.line(format!("  {line}"));
@@ -49,7 +47,7 @@ pub fn show(profile: &Profile, ui: &Ui) {
         times(steps, ui);
     }
     phases(profile, ui);
-    for (reason, names) in absent(&profile.usage.metrics) {
+    for (reason, names) in profile.usage.absences() {
         ui.remark(format!("not measured: {}: {reason}", names.join(", ")));
     }
     let sampler = &profile.usage.sampler;
@@ -57,14 +55,6 @@ pub fn show(profile: &Profile, ui: &Ui) {
     ui.remark(format!("sampled at {hz:.1} Hz for {percent:.2} % of a core, {late} of {} samples late", sampler.samples));
     for warning in &profile.usage.warnings {
         ui.remark(format!("warning: {warning}"));
-    }
-}
-
-fn subject(subject: &Subject) -> String {
-    match subject {
-        Subject::Command(words) => words.join(" "),
-        Subject::Attached { pid, command } => format!("process {pid} ({})", command.join(" ")),
-        Subject::Model { experiment, model } => format!("{model} on {experiment}"),
     }
 }
 
@@ -123,18 +113,4 @@ fn phases(profile: &Profile, ui: &Ui) {
         ]);
     }
     ui.line(rows.to_string());
-}
-
-/// Reasons with the channels they keep from being measured.
-fn absent(metrics: &Metrics) -> BTreeMap<&str, Vec<&str>> {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, metric) in metrics {
-        if let Finding::Unavailable { reason } = &metric.finding
-            && !name.ends_with(".peak")
-            && !name.ends_with(".rate")
-        {
-            reasons.entry(reason).or_default().push(name);
-        }
-    }
-    reasons
 }

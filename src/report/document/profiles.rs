@@ -2,8 +2,9 @@
 
 use super::format::{dash, duration, memory, significant};
 use super::{Block, Section, figure, section, table, text};
-use crate::profile::Profile;
 use crate::profile::metric::Unit;
+use crate::profile::summary::PhaseSummary;
+use crate::profile::{Metric, Profile};
 use crate::report::figures::Chart;
 use crate::report::profiles::Profiled;
 use crate::stats::quantile;
@@ -55,8 +56,8 @@ pub fn overview(profiled: &[Profiled], charts: &[Chart]) -> Section {
     for p in profiled {
         let phases = &p.profile.usage.phases;
         if !phases.is_empty() {
-            let row = |phase: &crate::profile::summary::PhaseSummary| {
-                let value = |name: &str| phase.metrics.get(name).and_then(crate::profile::Metric::value);
+            let row = |phase: &PhaseSummary| {
+                let value = |name: &str| phase.metrics.get(name).and_then(Metric::value);
                 vec![
                     phase.name.clone(),
                     duration(phase.wall_s),
