@@ -1,6 +1,7 @@
 //! Benchmarks: one binary, a module per subject. `cargo bench -- map` runs one.
 
 mod features;
+mod forecasts;
 mod map;
 #[cfg(feature = "torch")]
 mod models;
@@ -9,6 +10,6 @@ mod sampler;
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(features::benches, map::benches, sampler::benches, models::benches, step::benches);
+criterion::criterion_main!(features::benches, forecasts::benches, map::benches, sampler::benches, models::benches, step::benches);
 #[cfg(not(feature = "torch"))]
-criterion::criterion_main!(features::benches, map::benches, sampler::benches);
+criterion::criterion_main!(features::benches, forecasts::benches, map::benches, sampler::benches);

@@ -168,24 +168,30 @@ impl Curve {
 
     /// The score at `n` videos.
     pub fn forecast(&self, n: f64) -> Forecast {
-        let measured: Vec<f64> = self
-            .posterior
-            .draws
-            .iter()
-            .zip(&self.chances)
-            .map(|(draw, chance)| {
-                let noise = self.observed.fresh_variance(n, self.component(draw).spare).sqrt() * chance.seed;
-                self.observed.scale.outward((self.score(draw, chance, n) + noise).clamp(0.0, 1.0))
-            })
-            .collect();
-        self.summarise(n, measured)
+        self.summarise(n, self.scores(n, true))
     }
 
     /// The expected score at `n` videos: [`Self::forecast`] without the seed noise of a fresh measurement.
     pub fn expected(&self, n: f64) -> Forecast {
-        let scores =
-            self.posterior.draws.iter().zip(&self.chances).map(|(draw, chance)| self.observed.scale.outward(self.score(draw, chance, n)));
-        self.summarise(n, scores.collect())
+        self.summarise(n, self.scores(n, false))
+    }
+
+    /// Quantiles at `probabilities` (0..1) of what [`Self::forecast`] (`measured`) or [`Self::expected`] summarises.
+    pub fn quantiles(&self, n: f64, measured: bool, probabilities: &[f64]) -> Vec<f64> {
+        let scores = self.scores(n, measured);
+        probabilities.iter().map(|&q| quantile(&scores, q).expect("there are draws")).collect()
+    }
+
+    /// The draws' scores at `n` videos, ascending, in the scale of the observations.
+    fn scores(&self, n: f64, measured: bool) -> Vec<f64> {
+        let score = |(draw, chance): (&Draw, &Chance)| {
+            let expected = self.score(draw, chance, n);
+            let noise = if measured { self.observed.fresh_variance(n, self.component(draw).spare).sqrt() * chance.seed } else { 0.0 };
+            self.observed.scale.outward((expected + noise).clamp(0.0, 1.0))
+        };
+        let mut scores: Vec<f64> = self.posterior.draws.iter().zip(&self.chances).map(score).collect();
+        scores.sort_by(f64::total_cmp);
+        scores
     }
 
     /// The videos at which the expected score first reaches `score`.
@@ -266,8 +272,7 @@ impl Curve {
         f64::INFINITY
     }
 
-    fn summarise(&self, n: f64, mut scores: Vec<f64>) -> Forecast {
-        scores.sort_by(f64::total_cmp);
+    fn summarise(&self, n: f64, scores: Vec<f64>) -> Forecast {
         let at = |q: f64| quantile(&scores, q).expect("there are draws");
         let tail = (1.0 - self.level) / 2.0;
         let interval = Interval { level: self.level, lower: at(tail), upper: at(1.0 - tail) };

@@ -96,7 +96,7 @@ impl Verdict {
     /// "bound by CPU and memory bandwidth".
     pub fn sentence(&self) -> String {
         match self.bound_by.iter().map(|b| b.name()).collect::<Vec<_>>().as_slice() {
-            [] => "nothing is known about its bottleneck".to_owned(),
+            [] => format!("no bottleneck can be named: {}", self.unknown.first().map_or("nothing was measured", String::as_str)),
             ["waiting"] => "bound by none of its resources: it waits".to_owned(),
             [one] => format!("bound by {one}"),
             [first @ .., last] => format!("bound by {} and {last}", first.join(", ")),

@@ -47,8 +47,9 @@ pub fn show(profile: &Profile, ui: &Ui) {
         times(steps, ui);
     }
     phases(profile, ui);
-    for (reason, names) in profile.usage.absences() {
-        ui.remark(format!("not measured: {}: {reason}", names.join(", ")));
+    let absent: Vec<String> = profile.usage.absences().into_iter().flat_map(|(_, names)| names).collect();
+    if !absent.is_empty() {
+        ui.remark(format!("not measured: {} (`etalon doctor` and the profile say why)", absent.join(", ")));
     }
     let sampler = &profile.usage.sampler;
     let (hz, late, percent) = (sampler.achieved_hz, sampler.late, sampler.cpu_percent);

@@ -159,14 +159,17 @@ impl<'b> Painter<'_, 'b> {
             HPos::Center,
             VPos::Top,
         )?;
-        let mut free = i32::MIN;
-        for (at, label) in &chart.boundaries {
+        // The axis's own label stands at the left.
+        let width = |label: &str| (label.chars().count() as i32 + 1) * 6 * FINE;
+        let mut free = self.x(chart.x.range.0) - MARGIN.0 * FINE + width(&chart.y.label);
+        for (i, (at, label)) in chart.boundaries.iter().enumerate() {
             let x = self.x(*at);
             self.dashes(&[(x, top), (x, bottom)], PALE.0, 7, 30)?;
-            // A label that would run into the one before is left out; the line stays.
-            if x >= free {
-                self.text(label, (x, top - 190), 11, PALE.0, HPos::Left, VPos::Center)?;
-                free = x + (label.chars().count() as i32 + 1) * 6 * FINE;
+            // A label that would run into the next line is left out; its line stays.
+            let begin = x.max(free);
+            if chart.boundaries.get(i + 1).is_none_or(|next| self.x(next.0) >= begin + width(label)) {
+                self.text(label, (begin, top - 190), 11, PALE.0, HPos::Left, VPos::Center)?;
+                free = begin + width(label);
             }
         }
         Ok(())
