@@ -81,7 +81,8 @@ fn lcdb(shared: &Path) -> Vec<Case> {
 /// mAP of ActionFormer, five seeds; 10, 20 and 40 % are seen, 100 % is asked.
 fn detection(shared: &Path) -> Vec<Case> {
     let case = |rows: Vec<Row>| {
-        let of = |row: &Row| Observation { n: number(row, "n_videos"), score: number(row, "score"), seed: Some(number(row, "seed") as u64) };
+        let of =
+            |row: &Row| Observation { n: number(row, "n_videos"), score: number(row, "score"), seed: Some(number(row, "seed") as u64) };
         let at = |share: &str| rows.iter().filter(|r| r["fraction"] == share).map(of).collect::<Vec<_>>();
         let full = at("1.0");
         let truth = full.iter().map(|o| o.score).sum::<f64>() / full.len() as f64;

@@ -161,7 +161,7 @@ impl<'b> Painter<'_, 'b> {
         )?;
         // The axis's own label stands at the left.
         let width = |label: &str| (label.chars().count() as i32 + 1) * 6 * FINE;
-        let mut free = self.x(chart.x.range.0) - MARGIN.0 * FINE + width(&chart.y.label);
+        let mut free = left - 330 + width(&chart.y.label) * 5 / 4;
         for (i, (at, label)) in chart.boundaries.iter().enumerate() {
             let x = self.x(*at);
             self.dashes(&[(x, top), (x, bottom)], PALE.0, 7, 30)?;
