@@ -65,9 +65,8 @@ pub struct Args {
 }
 
 fn group(text: &str) -> Result<Group, String> {
-    let name = |group: &Group| serde_json::to_value(group).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    let known = || Group::ALL.iter().map(name).collect::<Vec<_>>().join(", ");
-    Group::ALL.into_iter().find(|g| name(g) == text).ok_or_else(|| format!("there is no group {text:?}; there are: {}", known()))
+    let known = || Group::ALL.map(Group::name).join(", ");
+    Group::ALL.into_iter().find(|g| g.name() == text).ok_or_else(|| format!("there is no group {text:?}; there are: {}", known()))
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {

@@ -1,7 +1,7 @@
 //! One launch of a command, measured from outside without sampling: the kernel's totals of the ended program.
 
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -82,26 +82,11 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command) -> io::Result<Self> {
-        let parent = std::process::id();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
-        unsafe {
-            command.pre_exec(move || {
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                // The parent may have died before the line above.
-                if libc::getppid() as u32 != parent { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-            });
-        }
+        process::dies_with_parent(&mut command);
         let mut child = command.spawn()?;
         let pid = child.id();
-        // SAFETY: the call takes numbers; a descriptor it returns is new and nobody else's.
-        let ending = unsafe {
-            let descriptor = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0);
-            (descriptor >= 0).then(|| OwnedFd::from_raw_fd(descriptor as i32))
-        };
-        Ok(Self { pid, ending, stderr: child.stderr.take(), tail: Vec::new(), ended: None })
+        Ok(Self { pid, ending: process::ending(pid), stderr: child.stderr.take(), tail: Vec::new(), ended: None })
     }
 
     /// Waits for the end or an output, at most `patience`.

@@ -55,9 +55,8 @@ pub fn profile(config: &ModelConfig, job: &Job<'_>, rounds: Rounds<'_>, observer
     guarded(|| {
         let mut task = native.task(job)?;
         config.init.as_deref().map(|path| task.start_from(path)).transpose()?;
-        let parameters = task.parameter_count();
         let (steps, compute) = nn::profile::measure(task, rounds, &job.dir.join(CHECKPOINT), observer)?;
-        Ok(NativeResult { steps, compute, parameters })
+        Ok(NativeResult { steps, compute })
     })
 }
 

@@ -140,6 +140,14 @@ pub struct Steps {
     pub video_s: Vec<f64>,
 }
 
+impl Steps {
+    /// Seconds of video that are detected in per second; `None` when nothing was.
+    pub fn times_real_time(&self) -> Option<f64> {
+        let (took, lasted): (f64, f64) = (self.detection_s.iter().sum(), self.video_s.iter().sum());
+        (took > 0.0).then(|| lasted / took)
+    }
+}
+
 /// Version of [`NativeJob`].
 pub const JOB_SCHEMA: u32 = 1;
 
@@ -173,8 +181,6 @@ pub struct NativeResult {
     pub steps: Steps,
     /// A training step, then the detection in one video; counted apart from the timed ones.
     pub compute: Vec<Compute>,
-    /// Trainable values.
-    pub parameters: u64,
 }
 
 /// What a machine can do at most.

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// The fields of `/proc/PID/stat` that are used here.
@@ -182,6 +182,30 @@ impl Ended {
     }
 }
 
+/// Makes a child die with the *thread* that starts it (and so with this process).
+pub fn dies_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before the line above.
+            if libc::getppid() as u32 != parent { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        });
+    }
+}
+
+/// A descriptor that becomes readable when a process ends; `None` before Linux 5.3.
+pub fn ending(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: numbers only; a descriptor that is returned is new and nobody else's.
+    unsafe {
+        let descriptor = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0);
+        (descriptor >= 0).then(|| OwnedFd::from_raw_fd(descriptor as i32))
+    }
+}
+
 /// Waits until a child has ended, for about `patience` at most; says whether it has. It is not reaped.
 ///
 /// # Errors
@@ -196,15 +220,10 @@ pub fn wait_for_exit(pid: u32, patience: Duration) -> io::Result<bool> {
         if left.is_zero() {
             return Ok(false);
         }
-        // SAFETY: numbers only; the result is a descriptor of ours or an error.
-        let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
-        if descriptor < 0 {
-            // Before Linux 5.3.
+        let Some(descriptor) = ending(pid) else {
             std::thread::sleep(left.min(Duration::from_millis(10)));
             continue;
-        }
-        // SAFETY: it was just opened and belongs to nobody else.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
+        };
         let mut wanted = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: the pointer is to one live structure; an interrupted wait is repeated above.
         unsafe { libc::poll(&raw mut wanted, 1, left.as_millis().max(1) as i32) };

@@ -56,6 +56,13 @@ pub struct Sampler {
     pub cpu_percent: f64,
 }
 
+impl PhaseSummary {
+    /// A metric by name, where it has a value.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.metrics.get(name)?.value()
+    }
+}
+
 impl Summary {
     /// A metric of the whole run by name, where it has a value.
     pub fn value(&self, name: &str) -> Option<f64> {

@@ -1,7 +1,6 @@
 //! What the cells used of their machine: a row per model, and one cell of each over time.
 
 use super::model::{Absence, Hardware, HardwarePhase, HardwareRow, ModelReport, Run};
-use crate::profile::metric::Metric;
 use crate::profile::summary::Metrics;
 use crate::profile::trace::{Series, Trace};
 use crate::profile::{Summary, Verdict};
@@ -96,8 +95,7 @@ fn energy(metrics: &Metrics) -> Option<f64> {
 fn phases(cells: &[(&Record, &Summary)]) -> Vec<HardwarePhase> {
     let phase = |name: &String| {
         let of_cells: Vec<_> = cells.iter().filter_map(|(_, profile)| profile.phase(name)).collect();
-        let over =
-            |metric: &str| mean(&of_cells.iter().map(|p| p.metrics.get(metric).and_then(Metric::value)).collect::<Option<Vec<_>>>()?);
+        let over = |metric: &str| mean(&of_cells.iter().map(|p| p.value(metric)).collect::<Option<Vec<_>>>()?);
         HardwarePhase {
             name: name.clone(),
             wall_s: mean(&of_cells.iter().map(|p| p.wall_s).collect::<Vec<_>>()).unwrap_or(0.0),

@@ -32,22 +32,9 @@ impl Process {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
-        let parent = std::process::id();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-        // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
-        unsafe {
-            command.pre_exec(move || {
-                // The signal is sent when the *thread* that started the child ends, so a worker's thread outlives its child.
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                // The parent may have died before the line above.
-                if libc::getppid() as u32 != parent {
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
-                Ok(())
-            });
-        }
+        // A worker's thread outlives its child.
+        process::dies_with_parent(&mut command);
         let mut child = command.spawn()?;
         let output = child.stdout.take().expect("standard output is piped");
         let (sender, lines) = mpsc::channel();

@@ -12,7 +12,7 @@ use crate::profile::machine;
 use crate::profile::roofline::Roofline;
 use crate::profile::session::{self, Finished, Plan};
 use crate::run::{self, BAD_INPUT, Prepared, THREAD_VARIABLES, cell_program};
-use crate::stats::quantile;
+use crate::stats::median;
 
 /// How much work is profiled.
 #[derive(clap::Args)]
@@ -40,12 +40,7 @@ pub struct Findings(NativeResult, Peaks);
 impl Findings {
     /// Times, theoretical compute, and where both lie below the machine's peaks.
     pub fn parts(self) -> (Option<Steps>, Vec<Compute>, Option<Roofline>) {
-        let Self(NativeResult { steps, compute, .. }, peaks) = self;
-        let median = |seconds: &[f64]| {
-            let mut ascending = seconds.to_vec();
-            ascending.sort_by(f64::total_cmp);
-            quantile(&ascending, 0.5)
-        };
+        let Self(NativeResult { steps, compute }, peaks) = self;
         let times = [median(&steps.training_s), median(&steps.detection_s)];
         let roofline = Roofline::new(peaks, &compute.iter().zip(times).collect::<Vec<_>>());
         (Some(steps), compute, Some(roofline))

@@ -90,10 +90,9 @@ fn times(steps: &Steps, ui: &Ui) {
             ui.line(format!("{label:<16} median {p50}  90 % {p90}  99 % {p99}  of {}", seconds.len()));
         }
     }
-    let (took, lasted): (f64, f64) = (steps.detection_s.iter().sum(), steps.video_s.iter().sum());
-    if took > 0.0 {
-        let videos = steps.detection_s.len() as f64 / took;
-        ui.line(format!("{:<16} {videos:.2} videos/s, {:.0} x real time", "throughput", lasted / took));
+    if let Some(times) = steps.times_real_time() {
+        let videos = steps.detection_s.len() as f64 / steps.detection_s.iter().sum::<f64>();
+        ui.line(format!("{:<16} {videos:.2} videos/s, {times:.0} x real time", "throughput"));
     }
 }
 
@@ -103,14 +102,13 @@ fn phases(profile: &Profile, ui: &Ui) {
     }
     let mut rows = table(&["phase", "wall", "CPU", "cores", "peak memory"]);
     for phase in &profile.usage.phases {
-        let value = |name: &str| phase.metrics.get(name).and_then(Metric::value);
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         rows.add_row([
             phase.name.clone(),
             units::seconds(phase.wall_s),
-            or_dash(value("cpu.time").map(units::seconds)),
-            or_dash(value("cpu.time.rate").map(|p| format!("{:.2}", p / 100.0))),
-            or_dash(value("memory.rss.peak").map(|b| units::bytes(b as u64))),
+            or_dash(phase.value("cpu.time").map(units::seconds)),
+            or_dash(phase.value("cpu.time.rate").map(|p| format!("{:.2}", p / 100.0))),
+            or_dash(phase.value("memory.rss.peak").map(|b| units::bytes(b as u64))),
         ]);
     }
     ui.line(rows.to_string());

@@ -67,11 +67,6 @@ impl ProcessTree {
         }
     }
 
-    /// Living members of the tree, the root among them.
-    pub fn members(&self) -> impl Iterator<Item = u32> {
-        self.members.keys().copied()
-    }
-
     fn discover(&mut self) {
         if self.discovered.is_some_and(|at| at.elapsed() < DISCOVERY) {
             return;

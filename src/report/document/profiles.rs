@@ -2,12 +2,12 @@
 
 use super::format::{dash, duration, memory, significant};
 use super::{Block, Section, figure, section, table, text};
+use crate::profile::Profile;
 use crate::profile::metric::Unit;
 use crate::profile::summary::PhaseSummary;
-use crate::profile::{Metric, Profile};
 use crate::report::figures::Chart;
 use crate::report::profiles::Profiled;
-use crate::stats::quantile;
+use crate::stats::median;
 
 /// A row of the comparison: its label and how a profile fills it.
 type Row = (&'static str, fn(&Profile) -> Option<String>);
@@ -20,13 +20,9 @@ const ROWS: [Row; 14] = [
     ("peak PSS", |p| p.usage.value("memory.pss.peak").map(|b| memory(b as u64))),
     ("read from disk", |p| p.usage.value("disk.read").map(|b| memory(b as u64))),
     ("written to disk", |p| p.usage.value("disk.written").map(|b| memory(b as u64))),
-    ("training step, median", |p| median(&p.steps.as_ref()?.training_s)),
-    ("detection in a video, median", |p| median(&p.steps.as_ref()?.detection_s)),
-    ("detection, times real time", |p| {
-        let steps = p.steps.as_ref()?;
-        let (took, lasted): (f64, f64) = (steps.detection_s.iter().sum(), steps.video_s.iter().sum());
-        (took > 0.0).then(|| significant(lasted / took))
-    }),
+    ("training step, median", |p| median(&p.steps.as_ref()?.training_s).map(brief)),
+    ("detection in a video, median", |p| median(&p.steps.as_ref()?.detection_s).map(brief)),
+    ("detection, times real time", |p| p.steps.as_ref()?.times_real_time().map(significant)),
     ("GFLOP/s in training", |p| Some(significant(p.roofline.as_ref()?.points.first()?.flops.value()? / 1e9))),
     ("share of the peak", |p| {
         let roofline = p.roofline.as_ref()?;
@@ -36,10 +32,9 @@ const ROWS: [Row; 14] = [
     ("sampling", |p| Some(format!("{:.2} % of a core at {:.1} Hz", p.usage.sampler.cpu_percent, p.usage.sampler.achieved_hz))),
 ];
 
-fn median(seconds: &[f64]) -> Option<String> {
-    let mut ascending = seconds.to_vec();
-    ascending.sort_by(f64::total_cmp);
-    quantile(&ascending, 0.5).map(|s| if s < 1.0 { format!("{:.1} ms", s * 1e3) } else { duration(s) })
+/// A time that may be short.
+fn brief(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.1} ms", seconds * 1e3) } else { duration(seconds) }
 }
 
 /// Use over time, and everything beside each other.
@@ -57,13 +52,12 @@ pub fn overview(profiled: &[Profiled], charts: &[Chart]) -> Section {
         let phases = &p.profile.usage.phases;
         if !phases.is_empty() {
             let row = |phase: &PhaseSummary| {
-                let value = |name: &str| phase.metrics.get(name).and_then(Metric::value);
                 vec![
                     phase.name.clone(),
                     duration(phase.wall_s),
-                    value("cpu.time").map_or_else(dash, duration),
-                    value("cpu.time.rate").map_or_else(dash, |c| format!("{:.2}", c / 100.0)),
-                    value("memory.rss.peak").map_or_else(dash, |b| memory(b as u64)),
+                    phase.value("cpu.time").map_or_else(dash, duration),
+                    phase.value("cpu.time.rate").map_or_else(dash, |c| format!("{:.2}", c / 100.0)),
+                    phase.value("memory.rss.peak").map_or_else(dash, |b| memory(b as u64)),
                 ]
             };
             let header = ["phase", "wall time", "CPU time", "cores in use", "peak memory"];

@@ -85,7 +85,8 @@ pub fn roofline(rooflines: &[(String, &Roofline)]) -> Option<Chart> {
     debug_assert_eq!((x.scale, y.scale), (Scale::Log, Scale::Log));
     // The roof starts where it enters the picture: at the left edge, or at the bottom.
     let start = x.range.0.max(y.range.0 * 1e9 / bandwidth);
-    let front = vec![(start, start * bandwidth / 1e9), (ridge, flops / 1e9), (x.range.1, flops / 1e9)];
+    let corner = |intensity: f64| Some((intensity, first.roof(intensity)? / 1e9));
+    let front = [start, ridge, x.range.1].into_iter().filter_map(corner).collect();
     Some(Chart {
         id: "roofline".into(),
         title: "Roofline".to_owned(),
