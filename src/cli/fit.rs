@@ -133,7 +133,8 @@ struct Output {
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let direction = if args.decreasing { Direction::Decreasing } else { Direction::Increasing };
-    let options = Options { direction, level: args.level, families: args.family.map_or_else(|| families::ALL.to_vec(), |f| vec![f]) };
+    let options =
+        Options { direction, level: args.level, families: args.family.map_or_else(families::averaged, |f| vec![f]), ..Options::default() };
     let (path, series) = match (&args.curve, &args.store) {
         (Some(file), _) => (file, read_table(file, args.by.as_deref(), direction)?),
         (None, Some(store)) => (store, read_store(store, args.experiment.as_deref())?),

@@ -63,7 +63,7 @@ const FEWEST: usize = 3;
 /// # Errors
 /// As [`Curve::fit`].
 pub fn backtest(observations: &[Observation], options: &Options) -> Result<Option<Backtest>, Error> {
-    let observed = Observed::new(observations, options.direction)?;
+    let observed = Observed::new(observations, options)?;
     let n: Vec<f64> = observed.sizes.iter().map(|s| s.n).collect();
     let cuts: Vec<f64> = n.iter().take(n.len() - 1).skip(FEWEST - 1).copied().collect();
     let of_cut = |&cut: &f64| {

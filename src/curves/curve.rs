@@ -1,16 +1,15 @@
-//! A fitted curve and the questions it answers: the score at n videos, the videos a score needs.
+//! A fitted curve and the questions it answers about scores: at n videos, after more of them.
 
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, Normal as StandardNormal};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::families;
 use super::family::CurveFamily;
-use super::fit::Stop;
+use super::fit::{Problem, Stop};
 use super::observation::{Direction, Observation, Observed, Size};
-use super::posterior::{Component, Draw, Posterior};
+use super::posterior::{Mixture, Path, Posterior};
 use super::{Error, Warning};
-use crate::base::Stream;
-use crate::stats::{Interval, mean, quantile};
+use crate::stats::Interval;
 
 /// How to fit.
 #[derive(Clone)]
@@ -19,13 +18,26 @@ pub struct Options {
     pub direction: Direction,
     /// Probability of the intervals, 0..1.
     pub level: f64,
-    /// Families to mix.
+    /// Families to average over; with several, a curve that has not moved yet competes with them.
     pub families: Vec<&'static dyn CurveFamily>,
+    /// The best score that is possible, where something (label noise, a bound of the metric) says so.
+    pub ceiling: Option<f64>,
+    /// Instances of the test set, where known: a score is never known better than a share of so many.
+    pub test_instances: Option<f64>,
+    /// An improvement that matters, in the scale of the observations.
+    pub worthwhile: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { direction: Direction::Increasing, level: 0.9, families: families::ALL.to_vec() }
+        Self {
+            direction: Direction::Increasing,
+            level: 0.9,
+            families: families::averaged(),
+            ceiling: None,
+            test_instances: None,
+            worthwhile: 0.01,
+        }
     }
 }
 
@@ -43,23 +55,34 @@ pub struct Forecast {
     pub interval: Interval,
 }
 
-/// The training videos that a score needs.
+/// What more data is worth. Improvements are positive whichever way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Reach {
-    /// The score asked for.
-    pub score: f64,
-    /// Median of the videos needed; `None` when it is more likely than not that no amount within the horizon suffices.
-    pub n_median: Option<f64>,
-    /// Lower end; `None` as above.
-    pub n_lower: Option<f64>,
-    /// Upper end; `None` when it is unbounded, which is common.
-    pub n_upper: Option<f64>,
-    /// Probability of the interval.
-    pub level: f64,
-    /// Probability that at most `horizon` videos suffice.
-    pub probability_reachable: f64,
-    /// The largest number of videos considered.
-    pub horizon: f64,
+pub struct Gain {
+    /// Multiple of the largest observed size.
+    pub times: f64,
+    /// Training videos.
+    pub n: f64,
+    /// Median improvement of the expected score over that at the largest observed size.
+    pub median: f64,
+    /// Interval of the improvement.
+    #[serde(flatten)]
+    pub interval: Interval,
+    /// An improvement that matters.
+    pub worthwhile: f64,
+    /// Probability of at least that.
+    pub probability: f64,
+}
+
+/// Whether more data still helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Saturation {
+    /// Doubling the data almost surely brings a worthwhile improvement.
+    Rising,
+    /// The curve does not decide.
+    Undecided,
+    /// Doubling the data almost surely brings none.
+    Saturated,
 }
 
 /// A parameter of a family's best fit.
@@ -69,84 +92,93 @@ pub struct ParameterValue {
     pub name: &'static str,
     /// One phrase with the unit.
     pub meaning: &'static str,
-    /// At the posterior mode.
+    /// Of the best fit.
     pub value: f64,
-    /// From the covariance at the mode.
+    /// From the covariance at the fit; absent where the sizes cannot tell the parameters apart.
     #[serde(flatten)]
-    pub interval: Interval,
+    pub interval: Option<Interval>,
 }
 
-/// What one family makes of the observations.
+/// What one family alone makes of the observations, by least squares.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FamilyFit {
     /// Family.
     pub name: &'static str,
     /// Its formula.
     pub formula: &'static str,
+    /// Where it is used for learning curves.
+    pub source: &'static str,
     /// Its share of the forecast, 0..1.
     pub weight: f64,
-    /// Parameters of its most probable fit (of the rising, 0..1 curve when losses are fitted).
+    /// Parameters of its best fit (of the rising, 0..1 curve when losses are fitted).
     pub parameters: Vec<ParameterValue>,
     /// Score at unlimited data, in the scale of the observations.
     pub asymptote: f64,
+    /// Videos at which one more gains most; absent where the gain only shrinks.
+    pub inflection: Option<f64>,
     /// Why the optimiser stopped.
     pub stop: Stop,
     /// Share of the variance of the mean scores explained; `None` for a flat curve.
     pub r2: Option<f64>,
     /// Observed minus fitted mean score per size.
     pub residuals: Vec<f64>,
+    /// ln n to score, for figures.
+    #[serde(skip)]
+    pub line: Line,
+}
+
+/// The fitted curve of one family.
+#[derive(Clone)]
+pub struct Line {
+    family: &'static dyn CurveFamily,
+    fitted: super::fit::Fitted,
+    scale: super::observation::Scale,
+}
+
+impl Line {
+    /// The score at `n` videos, in the scale of the observations.
+    pub fn at(&self, n: f64) -> f64 {
+        self.scale.outward(self.fitted.value(self.family, n.ln()).clamp(0.0, 1.0))
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Line({}, {:?})", self.family.name(), self.fitted)
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        self.family.name() == other.family.name() && self.fitted == other.fitted
+    }
 }
 
 /// A posterior over learning curves.
 pub struct Curve {
-    observed: Observed,
-    posterior: Posterior,
-    families: Vec<FamilyFit>,
-    level: f64,
-    /// Per draw: the forward Brownian path at [`STEPS`] points, a normal for the discrepancy below n_K, one for seed noise.
-    chances: Vec<Chance>,
+    pub(super) observed: Observed,
+    pub(super) posterior: Posterior,
+    pub(super) level: f64,
+    worthwhile: f64,
 }
 
-struct Chance {
-    path: Vec<f64>,
-    below: f64,
-    seed: f64,
-}
-
-/// Paths reach `HORIZON` times the largest observed size in `STEPS` equal steps of ln n.
-const HORIZON: f64 = 100.0;
-const STEPS: usize = 60;
-/// Points per unit of ln n at which a target's first crossing is sought.
-const SEARCH_DENSITY: f64 = 10.0;
+/// Sureness from which a verdict on saturation is given.
+const SURE: f64 = 0.9;
 /// A residual or a fall of this many standard errors is told.
 const NOTEWORTHY: f64 = 3.0;
+/// Sizes that span less than this factor say little about the shape.
+const NARROW: f64 = 2.0;
 
 impl Curve {
-    /// Fits every family of `options` and weighs them by evidence.
+    /// Averages over the families of `options`.
     ///
     /// # Errors
-    /// A size or score that is none, or fewer than two different sizes.
+    /// A size or score that is none, fewer than two different sizes, or a ceiling below a score.
     pub fn fit(observations: &[Observation], options: &Options) -> Result<Self, Error> {
-        let observed = Observed::new(observations, options.direction)?;
+        let observed = Observed::new(observations, options)?;
         let posterior = Posterior::new(&observed, &options.families);
-        let mut stream = Stream::new(0, "curves/paths");
-        let step = (HORIZON.ln() / STEPS as f64).sqrt();
-        let chances = (0..posterior.draws.len())
-            .map(|_| {
-                let mut sum = 0.0;
-                let path = std::iter::once(0.0)
-                    .chain((0..STEPS).map(|_| {
-                        sum += step * stream.normal();
-                        sum
-                    }))
-                    .collect();
-                Chance { path, below: stream.normal(), seed: stream.normal() }
-            })
-            .collect();
-        let mut curve = Self { observed, posterior, families: Vec::new(), level: options.level, chances };
-        curve.families = options.families.iter().map(|&family| curve.family_fit(family)).collect();
-        curve.families.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-        Ok(curve)
+        let Options { level, worthwhile, .. } = *options;
+        Ok(Self { observed, posterior, level, worthwhile })
     }
 
     /// Mean scores by size, ascending in n, in the scale of the observations.
@@ -156,170 +188,183 @@ impl Curve {
         self.observed.sizes.iter().map(outward).collect()
     }
 
-    /// The families, most probable first.
-    pub fn families(&self) -> &[FamilyFit] {
-        &self.families
-    }
-
     /// The largest observed size.
     pub fn largest(&self) -> f64 {
         self.observed.largest()
     }
 
-    /// The score at `n` videos.
+    /// The score that a repetition of the protocol would measure at `n` videos.
     pub fn forecast(&self, n: f64) -> Forecast {
-        self.summarise(n, self.scores(n, true))
+        self.summarise(n, &self.measured(n))
     }
 
     /// The expected score at `n` videos: [`Self::forecast`] without the seed noise of a fresh measurement.
     pub fn expected(&self, n: f64) -> Forecast {
-        self.summarise(n, self.scores(n, false))
+        self.summarise(n, &self.errors(n))
     }
 
-    /// Quantiles at `probabilities` (0..1) of what [`Self::forecast`] (`measured`) or [`Self::expected`] summarises.
-    pub fn quantiles(&self, n: f64, measured: bool, probabilities: &[f64]) -> Vec<f64> {
-        let scores = self.scores(n, measured);
-        probabilities.iter().map(|&q| quantile(&scores, q).expect("there are draws")).collect()
+    /// Quantiles of what [`Self::forecast`] summarises, at `probabilities` (0..1, ascending).
+    pub fn quantiles(&self, n: f64, probabilities: &[f64]) -> Vec<f64> {
+        self.outward(&self.measured(n), probabilities)
     }
 
-    /// The draws' scores at `n` videos, ascending, in the scale of the observations.
-    fn scores(&self, n: f64, measured: bool) -> Vec<f64> {
-        let score = |(draw, chance): (&Draw, &Chance)| {
-            let expected = self.score(draw, chance, n);
-            let noise = if measured { self.observed.fresh_variance(n, self.component(draw).spare).sqrt() * chance.seed } else { 0.0 };
-            self.observed.scale.outward((expected + noise).clamp(0.0, 1.0))
-        };
-        let mut scores: Vec<f64> = self.posterior.draws.iter().zip(&self.chances).map(score).collect();
-        scores.sort_by(f64::total_cmp);
-        scores
+    /// Probability that a repetition of the protocol measures at least `score` at `n` videos.
+    pub fn probability(&self, n: f64, score: f64) -> f64 {
+        self.measured(n).cdf(1.0 - self.observed.scale.inward(score))
     }
 
-    /// The videos at which the expected score first reaches `score`.
-    pub fn reach(&self, score: f64) -> Reach {
-        let target = self.observed.scale.inward(score);
-        let (first, largest) = (self.observed.sizes[0].n, self.observed.largest());
-        let (low, high) = (first.ln(), (largest * HORIZON).ln());
-        let points = ((high - low) * SEARCH_DENSITY).ceil() as usize;
-        let grid: Vec<f64> = (0..=points).map(|i| (low + (high - low) * i as f64 / points as f64).exp()).collect();
-        let mut needed: Vec<f64> =
-            self.posterior.draws.iter().zip(&self.chances).map(|(draw, chance)| self.first_crossing(draw, chance, target, &grid)).collect();
-        needed.sort_by(f64::total_cmp);
-        let reached = needed.iter().filter(|n| n.is_finite()).count() as f64 / needed.len() as f64;
-        let at = |q: f64| quantile(&needed, q).filter(|n| n.is_finite());
+    /// What `times` the largest observed size is worth.
+    pub fn gain(&self, times: f64) -> Gain {
+        let scale = &self.observed.scale;
+        let gained = self.posterior.gain(times.ln());
         let tail = (1.0 - self.level) / 2.0;
-        Reach {
-            score,
-            n_median: at(0.5),
-            n_lower: at(tail),
-            n_upper: at(1.0 - tail),
-            level: self.level,
-            probability_reachable: reached,
-            horizon: largest * HORIZON,
+        let ends: Vec<f64> = gained.quantiles(&[tail, 0.5, 1.0 - tail]).into_iter().map(|g| scale.length(g)).collect();
+        Gain {
+            times,
+            n: times * self.largest(),
+            median: ends[1],
+            interval: Interval { level: self.level, lower: ends[0], upper: ends[2] },
+            worthwhile: self.worthwhile,
+            probability: 1.0 - gained.cdf(self.worthwhile / scale.length(1.0)),
         }
     }
 
-    /// What to keep in mind about the fit itself.
-    pub fn warnings(&self) -> Vec<Warning> {
-        let sizes = self.sizes();
+    /// Whether doubling the data still brings a worthwhile improvement.
+    pub fn saturation(&self) -> Saturation {
+        match self.gain(2.0).probability {
+            p if p >= SURE => Saturation::Rising,
+            p if p <= 1.0 - SURE => Saturation::Saturated,
+            _ => Saturation::Undecided,
+        }
+    }
+
+    /// `count` equally probable curves of the expected score at the sizes `n` (ascending), in the scale of the observations.
+    pub fn paths(&self, count: usize, n: &[f64]) -> Vec<Path> {
+        let at: Vec<f64> = n.iter().map(|n| (n / self.largest()).ln()).collect();
+        let mut paths = self.posterior.paths(count, &at);
+        paths.iter_mut().flatten().for_each(|error| *error = self.observed.scale.outward(1.0 - *error));
+        paths
+    }
+
+    /// The families with their share of the forecast, heaviest first, each fitted alone.
+    pub fn families(&self) -> Vec<FamilyFit> {
+        let (weights, _) = self.posterior.weights();
+        let ln_n: Vec<f64> = self.observed.sizes.iter().map(|s| s.n.ln()).collect();
+        let mean: Vec<f64> = self.observed.sizes.iter().map(|s| s.mean).collect();
+        let variances = self.observed.variances(self.observed.typical_spare());
+        let best = 1.0 - self.observed.least_error();
+        let fit = |&(family, weight): &(&'static dyn CurveFamily, f64)| {
+            let problem = Problem { family, ln_n: &ln_n, mean: &mean, variances: &variances, best };
+            self.family_fit(&problem, weight)
+        };
+        let mut fits: Vec<FamilyFit> = weights.iter().map(fit).collect();
+        fits.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        fits
+    }
+
+    /// Share of the forecast of a curve that has not moved yet, 0..1.
+    pub fn constant(&self) -> f64 {
+        self.posterior.weights().1
+    }
+
+    /// What to keep in mind about the fit itself. `families` as [`Self::families`] gives them.
+    pub fn warnings(&self, families: &[FamilyFit]) -> Vec<Warning> {
+        let sizes = &self.observed.sizes;
         let mut warnings = Vec::new();
         if sizes.len() < 4 {
             warnings.push(Warning::FewSizes(sizes.len()));
+        }
+        let span = self.largest() / sizes[0].n;
+        if span < NARROW {
+            warnings.push(Warning::NarrowSpan(span));
         }
         let fewest = sizes.iter().map(|s| s.seeds).min().unwrap_or(0);
         if fewest < 3 {
             warnings.push(Warning::FewSeeds(fewest));
         }
+        if self.observed.identical() {
+            warnings.push(Warning::Identical);
+        }
         warnings.extend(self.largest_fall());
-        warnings.extend(self.largest_misfit());
-        let unsettled = |f: &&FamilyFit| f.stop != Stop::Converged && f.weight > 0.05;
-        warnings.extend(self.families.iter().filter(unsettled).map(|f| Warning::NotConverged(f.name)));
+        warnings.extend(self.largest_misfit(families));
+        let unsettled = |f: &&FamilyFit| f.stop != Stop::Converged && (f.weight > 0.05 || families.len() == 1);
+        warnings.extend(families.iter().filter(unsettled).map(|f| Warning::NotConverged(f.name)));
         warnings
     }
 
-    fn component(&self, draw: &Draw) -> &Component {
-        &self.posterior.components[draw.component]
+    /// ln(n / n_K).
+    fn t(&self, n: f64) -> f64 {
+        (n / self.largest()).ln()
     }
 
-    /// A draw's score at `n`, in the fitted scale: family plus discrepancy.
-    fn score(&self, draw: &Draw, chance: &Chance, n: f64) -> f64 {
-        let component = self.component(draw);
-        let largest = self.observed.largest();
-        let family = component.family.value(&draw.values, n);
-        let discrepancy = if component.kappa == 0.0 {
-            0.0
-        } else if n >= largest {
-            component.kappa * along(&chance.path, (n / largest).ln())
-        } else {
-            let distances: Vec<f64> = self.observed.sizes.iter().map(|s| (largest / s.n).ln()).collect();
-            let (mean, variance) = component.discrepancy_below(&draw.pull, (largest / n).ln(), &distances);
-            mean + variance.sqrt() * chance.below
-        };
-        (family + discrepancy).clamp(0.0, 1.0)
+    fn errors(&self, n: f64) -> Mixture {
+        self.posterior.at(self.t(n), |_| 0.0)
     }
 
-    fn first_crossing(&self, draw: &Draw, chance: &Chance, target: f64, grid: &[f64]) -> f64 {
-        let mut before: Option<(f64, f64)> = None;
-        for &n in grid {
-            let score = self.score(draw, chance, n);
-            if score >= target {
-                return match before {
-                    Some((below, low)) if score > low => (below.ln() + (n / below).ln() * (target - low) / (score - low)).exp(),
-                    _ => n,
-                };
-            }
-            before = Some((n, score));
+    fn measured(&self, n: f64) -> Mixture {
+        self.posterior.at(self.t(n), |spare| self.observed.fresh_variance(n, spare))
+    }
+
+    /// Quantiles of the score from the distribution of the error.
+    fn outward(&self, errors: &Mixture, probabilities: &[f64]) -> Vec<f64> {
+        let rising = self.observed.scale.outward(1.0) > self.observed.scale.outward(0.0);
+        // A loss is an error in another unit; a score runs the other way.
+        let mirrored: Vec<f64> = if rising { probabilities.iter().rev().map(|q| 1.0 - q).collect() } else { probabilities.to_vec() };
+        let mut values: Vec<f64> = errors.quantiles(&mirrored).into_iter().map(|e| self.observed.scale.outward(1.0 - e)).collect();
+        if rising {
+            values.reverse();
         }
-        f64::INFINITY
+        values
     }
 
-    fn summarise(&self, n: f64, scores: Vec<f64>) -> Forecast {
-        let at = |q: f64| quantile(&scores, q).expect("there are draws");
+    fn summarise(&self, n: f64, errors: &Mixture) -> Forecast {
         let tail = (1.0 - self.level) / 2.0;
-        let interval = Interval { level: self.level, lower: at(tail), upper: at(1.0 - tail) };
-        Forecast { n, median: at(0.5), mean: mean(&scores).expect("there are draws"), interval }
+        let ends = self.outward(errors, &[tail, 0.5, 1.0 - tail]);
+        let interval = Interval { level: self.level, lower: ends[0], upper: ends[2] };
+        Forecast { n, median: ends[1], mean: self.observed.scale.outward(1.0 - errors.mean()), interval }
     }
 
-    fn family_fit(&self, family: &'static dyn CurveFamily) -> FamilyFit {
-        let of_family = || self.posterior.components.iter().filter(|c| c.family.name() == family.name());
-        let best = of_family().max_by(|a, b| a.weight.total_cmp(&b.weight)).expect("every family has components");
-        let z = StandardNormal::standard().inverse_cdf(0.5 + self.level / 2.0);
-        let spread = best.mode.precision.inverse_diagonal();
-        let parameters: Vec<ParameterValue> = family
-            .parameters()
-            .iter()
-            .zip(&best.mode.theta)
-            .zip(&spread)
-            .map(|((p, &theta), variance)| {
-                let end = |side: f64| p.link.apply(theta + side * z * variance.sqrt());
-                let interval = Interval { level: self.level, lower: end(-1.0), upper: end(1.0) };
-                ParameterValue { name: p.name, meaning: p.meaning, value: p.link.apply(theta), interval }
-            })
-            .collect();
-        let values: Vec<f64> = parameters.iter().map(|p| p.value).collect();
-        let sizes = &self.observed.sizes;
-        let residuals: Vec<f64> = sizes.iter().map(|s| s.mean - family.value(&values, s.n)).collect();
-        let centre = sizes.iter().map(|s| s.mean).sum::<f64>() / sizes.len() as f64;
-        let total: f64 = sizes.iter().map(|s| (s.mean - centre).powi(2)).sum();
+    fn family_fit(&self, problem: &Problem<'_>, weight: f64) -> FamilyFit {
+        let family = problem.family;
+        let fitted = problem.solve();
+        let z = Normal::standard().inverse_cdf(0.5 + self.level / 2.0);
+        let interval = |lower, upper| Interval { level: self.level, lower, upper };
+        let spread = |k: usize| fitted.spread.as_ref().map(|s| z * s[k]);
+        let level = |name, meaning, value: f64, k: usize| {
+            let ends = spread(k).map(|s| interval((value - s).max(0.0), value + s));
+            ParameterValue { name, meaning, value, interval: ends }
+        };
+        let mut parameters =
+            vec![level("ceiling", "score at unlimited data", fitted.ceiling, 0), level("rise", "factor of what remains", fitted.rise, 1)];
+        parameters.extend(family.parameters().iter().zip(&fitted.shape).enumerate().map(|(k, (p, &stored))| {
+            let value = p.outward(stored);
+            // Both kinds are spread on the logarithm.
+            let ends = spread(k + 2).map(|s| interval(value * (-s).exp(), value * s.exp()));
+            ParameterValue { name: p.name, meaning: p.meaning, value, interval: ends }
+        }));
+        let residuals: Vec<f64> = problem.ln_n.iter().zip(problem.mean).map(|(&t, y)| y - fitted.value(family, t)).collect();
+        let centre = problem.mean.iter().sum::<f64>() / problem.mean.len() as f64;
+        let total: f64 = problem.mean.iter().map(|y| (y - centre).powi(2)).sum();
         let unexplained: f64 = residuals.iter().map(|r| r * r).sum();
-        let sign = self.observed.scale.outward(1.0) - self.observed.scale.outward(0.0);
+        let scale = self.observed.scale;
+        let sign = scale.outward(1.0) - scale.outward(0.0);
         FamilyFit {
             name: family.name(),
             formula: family.formula(),
-            weight: of_family().map(|c| c.weight).sum(),
+            source: family.source(),
+            weight,
             parameters,
-            asymptote: self.observed.scale.outward(family.asymptote(&values)),
-            stop: best.mode.stop,
+            asymptote: scale.outward(fitted.ceiling),
+            inflection: family.inflection(&fitted.shape),
+            stop: fitted.stop,
             r2: (total > 1e-12).then(|| 1.0 - unexplained / total),
             residuals: residuals.iter().map(|r| r * sign).collect(),
+            line: Line { family, fitted, scale },
         }
     }
 
-    fn spare(&self) -> f64 {
-        self.posterior.components.iter().map(|c| c.weight * c.spare).sum()
-    }
-
     fn largest_fall(&self) -> Option<Warning> {
-        let variances = self.observed.variances(self.spare());
+        let variances = self.observed.variances(self.observed.typical_spare());
         let falls = self
             .observed
             .sizes
@@ -329,22 +374,15 @@ impl Curve {
         falls.filter(|f| f.1 > NOTEWORTHY).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(n, z)| Warning::NotMonotone { n, z })
     }
 
-    fn largest_misfit(&self) -> Option<Warning> {
-        let best = self.families.first()?;
-        let variances = self.observed.variances(self.spare());
+    /// The size that even the family that fits best leaves far off.
+    fn largest_misfit(&self, families: &[FamilyFit]) -> Option<Warning> {
+        let variances = self.observed.variances(self.observed.typical_spare());
         let unit = self.observed.scale.length(1.0);
-        let standard = |((size, r), v): ((&Size, &f64), &f64)| (size.n, (r / unit).abs() / v.sqrt());
-        let worst = self.observed.sizes.iter().zip(&best.residuals).zip(&variances).map(standard).max_by(|a, b| a.1.total_cmp(&b.1));
-        worst.filter(|w| w.1 > NOTEWORTHY).map(|(n, z)| Warning::Misfit { n, z })
+        let worst = |fit: &FamilyFit| {
+            let off = |((size, r), v): ((&Size, &f64), &f64)| (size.n, (r / unit).abs() / v.sqrt());
+            self.observed.sizes.iter().zip(&fit.residuals).zip(&variances).map(off).max_by(|a, b| a.1.total_cmp(&b.1))
+        };
+        let least = families.iter().filter_map(worst).min_by(|a, b| a.1.total_cmp(&b.1));
+        least.filter(|w| w.1 > NOTEWORTHY).map(|(n, z)| Warning::Misfit { n, z })
     }
-}
-
-/// A path's value at `distance` = ln(n / n_K), interpolated; beyond its end it grows as a Brownian motion's scale does.
-fn along(path: &[f64], distance: f64) -> f64 {
-    let position = distance / HORIZON.ln() * STEPS as f64;
-    if position >= STEPS as f64 {
-        return path[STEPS] * (position / STEPS as f64).sqrt();
-    }
-    let (index, share) = (position.floor() as usize, position.fract());
-    path[index] + share * (path[index + 1] - path[index])
 }

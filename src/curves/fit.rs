@@ -1,13 +1,15 @@
-//! The most probable parameters of one family: a posterior mode by Nelder–Mead from several deterministic starts, its
-//! covariance by the Gauss–Newton Hessian. The only place that names `argmin`.
+//! The classic fit: one family by weighted least squares, for those who want its parameters. The only place that names
+//! `argmin`.
+//!
+//! Ceiling and rise are solved in closed form within their bounds (no falling curve, no ceiling above the best possible
+//! score), so Nelder–Mead only searches the shape, from the best shapes of the family's grid.
 
 use argmin::core::{CostFunction, Error as ArgminError, Executor, State, TerminationReason, TerminationStatus};
 use argmin::solver::neldermead::NelderMead;
 use serde::Serialize;
 
 use super::linalg::Cholesky;
-use super::{CurveFamily, Normal};
-use crate::base::Stream;
+use super::{CurveFamily, Kind, Shape};
 
 /// Why the optimiser stopped. Not converging is a finding about the curve, not a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -21,94 +23,190 @@ pub enum Stop {
     GaveUp,
 }
 
-/// One family against one covariance of the size means.
+/// Mean scores by size and what is known of their noise.
 pub(super) struct Problem<'a> {
-    pub family: &'a dyn CurveFamily,
-    pub prior: &'a [Normal],
-    pub n: &'a [f64],
+    pub family: &'static dyn CurveFamily,
+    /// ln n, ascending.
+    pub ln_n: &'a [f64],
+    /// Mean scores in 0..1.
     pub mean: &'a [f64],
-    /// Factor of the covariance of `mean`.
-    pub noise: &'a Cholesky,
+    /// Variances of the means.
+    pub variances: &'a [f64],
+    /// Highest score that is possible.
+    pub best: f64,
+}
+
+/// A fitted curve `ceiling − rise · remaining(n)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fitted {
+    pub ceiling: f64,
+    pub rise: f64,
+    pub shape: Shape,
+    pub stop: Stop,
+    /// Standard deviations of ceiling, rise and the shape's numbers (of the logarithm, for positive ones); `None` where
+    /// the sizes cannot tell the parameters apart.
+    pub spread: Option<Vec<f64>>,
+    /// Sum of squared residuals over their variances.
+    cost: f64,
+}
+
+impl Fitted {
+    /// The score at `ln_n`.
+    pub fn value(&self, family: &dyn CurveFamily, ln_n: f64) -> f64 {
+        self.ceiling - self.rise * family.remaining(&self.shape, ln_n)
+    }
 }
 
 impl Problem<'_> {
-    /// Parameters as the formula takes them.
-    pub fn values(&self, theta: &[f64]) -> Vec<f64> {
-        self.family.parameters().iter().zip(theta).map(|(p, &t)| p.link.apply(t)).collect()
-    }
-
-    /// Observed minus fitted mean score, per size.
-    pub fn residuals(&self, theta: &[f64]) -> Vec<f64> {
-        let values = self.values(theta);
-        self.n.iter().zip(self.mean).map(|(&n, mean)| mean - self.family.value(&values, n)).collect()
-    }
-
-    /// −ln(likelihood · prior) up to a constant that all families share.
-    pub fn cost(&self, theta: &[f64]) -> f64 {
-        let mut residuals = self.residuals(theta);
-        self.noise.whiten(&mut residuals);
-        let misfit: f64 = residuals.iter().map(|r| r * r).sum();
-        let prior: f64 = self.prior.iter().zip(theta).map(|(p, t)| ((t - p.mean) / p.sd).powi(2) + 2.0 * p.sd.ln()).sum();
-        let constant = theta.len() as f64 * (2.0 * std::f64::consts::PI).ln();
-        0.5 * (misfit + prior + constant) + self.noise.half_log_determinant()
-    }
-
-    /// Factor of the posterior precision JᵀV⁻¹J + prior at `theta`: positive definite by construction.
-    fn precision(&self, theta: &[f64]) -> Cholesky {
-        const STEP: f64 = 1e-5;
-        let columns: Vec<Vec<f64>> = (0..theta.len())
-            .map(|k| {
-                let at = |shift: f64| {
-                    let mut moved = theta.to_vec();
-                    moved[k] += shift;
-                    self.residuals(&moved)
-                };
-                let mut column: Vec<f64> = at(-STEP).iter().zip(at(STEP)).map(|(low, high)| (low - high) / (2.0 * STEP)).collect();
-                self.noise.whiten(&mut column);
-                column
+    /// The best fit from the best shapes of the grid.
+    pub fn solve(&self) -> Fitted {
+        const STARTS: usize = 3;
+        let largest = self.ln_n[self.ln_n.len() - 1];
+        let mut starts: Vec<(f64, Vec<f64>)> = self
+            .family
+            .grid(largest - self.ln_n[0])
+            .iter()
+            .map(|shape| {
+                let theta = self.theta(&self.moved(shape, largest));
+                (self.levels(&self.shape(&theta)).2, theta)
             })
             .collect();
-        let entry = |i: usize, j: usize| {
-            let dot: f64 = columns[i].iter().zip(&columns[j]).map(|(a, b)| a * b).sum();
-            dot + if i == j { self.prior[i].sd.powi(-2) } else { 0.0 }
-        };
-        let matrix: Vec<Vec<f64>> = (0..theta.len()).map(|i| (0..theta.len()).map(|j| entry(i, j)).collect()).collect();
-        let prior_only = || {
-            let diagonal = |i: usize, j: usize| if i == j { self.prior[i].sd.powi(-2) } else { 0.0 };
-            (0..theta.len()).map(|i| (0..theta.len()).map(|j| diagonal(i, j)).collect()).collect::<Vec<Vec<f64>>>()
-        };
-        // Rounding can spoil a nearly singular sum; the prior alone is then the honest, wider answer.
-        Cholesky::new(&matrix).or_else(|| Cholesky::new(&prior_only())).expect("prior variances are positive")
+        starts.sort_by(|a, b| a.0.total_cmp(&b.0));
+        starts.truncate(STARTS);
+        let fits = starts.into_iter().map(|(_, start)| self.descend(start));
+        let mut best = fits.min_by(|a, b| a.cost.total_cmp(&b.cost)).expect("a grid has a shape");
+        best.spread = self.spread(&best);
+        best
     }
-}
 
-/// A posterior mode.
-#[derive(Clone, Debug)]
-pub(super) struct Mode {
-    pub theta: Vec<f64>,
-    pub stop: Stop,
-    /// Factor of the precision of `theta`.
-    pub precision: Cholesky,
-}
+    /// The shape with its sizes multiplied by e^`by`.
+    fn moved(&self, shape: &Shape, by: f64) -> Shape {
+        let mut moved = *shape;
+        for (number, parameter) in moved.iter_mut().zip(self.family.parameters()) {
+            if parameter.kind == Kind::Size {
+                *number += by;
+            }
+        }
+        moved
+    }
 
-/// The best mode found from `warm` or, without it, from the prior's mean and the best of many draws from the prior.
-pub(super) fn find_mode(problem: &Problem<'_>, warm: Option<&[f64]>) -> Mode {
-    let starts = warm.map_or_else(|| scattered_starts(problem), |theta| vec![theta.to_vec()]);
-    let best = starts.into_iter().map(|start| descend(problem, start)).min_by(|a, b| a.1.total_cmp(&b.1));
-    let (theta, _, stop) = best.expect("there is a start");
-    let precision = problem.precision(&theta);
-    Mode { theta, stop, precision }
-}
+    /// The numbers of a shape without bounds.
+    fn theta(&self, shape: &Shape) -> Vec<f64> {
+        let of = |(parameter, number): (&super::Parameter, &f64)| match parameter.kind {
+            Kind::Size => *number,
+            Kind::Positive => number.ln(),
+        };
+        self.family.parameters().iter().zip(shape).map(of).collect()
+    }
 
-fn scattered_starts(problem: &Problem<'_>) -> Vec<Vec<f64>> {
-    const TRIED: usize = 64;
-    const KEPT: usize = 3;
-    let mut stream = Stream::new(0, &format!("curves/starts/{}", problem.family.name()));
-    let mut starts: Vec<Vec<f64>> = (0..TRIED).map(|_| problem.prior.iter().map(|p| p.mean + p.sd * stream.normal()).collect()).collect();
-    starts.sort_by(|a, b| problem.cost(a).total_cmp(&problem.cost(b)));
-    starts.truncate(KEPT);
-    starts.push(problem.prior.iter().map(|p| p.mean).collect());
-    starts
+    fn shape(&self, theta: &[f64]) -> Shape {
+        let mut shape = Shape::default();
+        for ((number, parameter), theta) in shape.iter_mut().zip(self.family.parameters()).zip(theta) {
+            *number = match parameter.kind {
+                Kind::Size => *theta,
+                Kind::Positive => theta.clamp(-20.0, 20.0).exp(),
+            };
+        }
+        shape
+    }
+
+    /// Ceiling and rise of least squares within their bounds, and the cost.
+    fn levels(&self, shape: &Shape) -> (f64, f64, f64) {
+        let s: Vec<f64> = self.ln_n.iter().map(|&t| self.family.remaining(shape, t)).collect();
+        let sum = |f: &dyn Fn(usize) -> f64| (0..s.len()).map(|i| f(i) / self.variances[i]).sum::<f64>();
+        let (sw, ss, sss) = (sum(&|_| 1.0), sum(&|i| s[i]), sum(&|i| s[i] * s[i]));
+        let (sy, ssy) = (sum(&|i| self.mean[i]), sum(&|i| s[i] * self.mean[i]));
+        // With the ceiling known: of the shortfall on what remains.
+        let below = |ceiling: f64| (ceiling, ((ceiling * ss - ssy) / sss).max(0.0));
+        let (ceiling, rise) = if self.family.grounded() {
+            let made = sum(&|i| (1.0 - s[i]) * (1.0 - s[i]));
+            let ceiling = (sum(&|i| (1.0 - s[i]) * self.mean[i]) / made).clamp(0.0, self.best);
+            (ceiling, ceiling)
+        } else {
+            let det = sw * sss - ss * ss;
+            let rise = (ss * sy - sw * ssy) / det;
+            let ceiling = (sy + rise * ss) / sw;
+            match () {
+                () if !(rise > 0.0 && ceiling.is_finite()) => (sy / sw, 0.0),
+                () if ceiling > self.best => below(self.best),
+                () => (ceiling, rise),
+            }
+        };
+        let cost = sum(&|i| (self.mean[i] - ceiling + rise * s[i]).powi(2));
+        (ceiling, rise, if cost.is_finite() { cost } else { f64::MAX })
+    }
+
+    /// A shape far outside of what the sizes could show costs a little, so that the search comes back.
+    fn cost(&self, theta: &[f64]) -> f64 {
+        const WIDE: f64 = 6.0;
+        let (first, last) = (self.ln_n[0], self.ln_n[self.ln_n.len() - 1]);
+        let outside = |(parameter, theta): (&super::Parameter, &f64)| match parameter.kind {
+            Kind::Size => (first - WIDE - theta).max(theta - last - WIDE).max(0.0),
+            Kind::Positive => (theta.abs() - 4.0).max(0.0),
+        };
+        let strays: f64 = self.family.parameters().iter().zip(theta).map(outside).map(|x| x * x).sum();
+        self.levels(&self.shape(theta)).2 + strays
+    }
+
+    fn descend(&self, start: Vec<f64>) -> Fitted {
+        const ITERATIONS: u64 = 400;
+        const FLAT: f64 = 1e-8;
+        const STEP: f64 = 0.25;
+        let mut simplex = vec![start.clone()];
+        simplex.extend((0..start.len()).map(|k| {
+            let mut corner = start.clone();
+            corner[k] += STEP;
+            corner
+        }));
+        let solver = NelderMead::new(simplex).with_sd_tolerance(FLAT).expect("the tolerance is positive");
+        let run = Executor::new(Cost(self), solver).configure(|state| state.max_iters(ITERATIONS)).run();
+        let (theta, stop) = match &run {
+            Ok(result) => match (result.state.get_best_param(), result.state.get_termination_status()) {
+                (Some(best), TerminationStatus::Terminated(TerminationReason::SolverConverged)) => (best.clone(), Stop::Converged),
+                (Some(best), TerminationStatus::Terminated(TerminationReason::MaxItersReached)) => (best.clone(), Stop::IterationLimit),
+                _ => (start, Stop::GaveUp),
+            },
+            Err(_) => (start, Stop::GaveUp),
+        };
+        let shape = self.shape(&theta);
+        let (ceiling, rise, cost) = self.levels(&shape);
+        Fitted { ceiling, rise, shape, stop, spread: None, cost }
+    }
+
+    /// Standard deviations from the Gauss–Newton Hessian at the fit.
+    fn spread(&self, fitted: &Fitted) -> Option<Vec<f64>> {
+        const STEP: f64 = 1e-5;
+        let theta = self.theta(&fitted.shape);
+        let s: Vec<f64> = self.ln_n.iter().map(|&t| self.family.remaining(&fitted.shape, t)).collect();
+        let scaled = |column: Vec<f64>| -> Vec<f64> { column.iter().zip(self.variances).map(|(x, v)| x / v.sqrt()).collect() };
+        let mut columns = vec![scaled(vec![1.0; s.len()]), scaled(s.iter().map(|s| -s).collect())];
+        if self.family.grounded() {
+            columns = vec![scaled(s.iter().map(|s| 1.0 - s).collect())];
+        }
+        for k in 0..theta.len() {
+            let at = |by: f64| {
+                let mut moved = theta.clone();
+                moved[k] += by;
+                let shape = self.shape(&moved);
+                self.ln_n.iter().map(|&t| -fitted.rise * self.family.remaining(&shape, t)).collect::<Vec<f64>>()
+            };
+            columns.push(scaled(at(STEP).iter().zip(at(-STEP)).map(|(high, low)| (high - low) / (2.0 * STEP)).collect()));
+        }
+        if columns.len() > s.len() {
+            return None;
+        }
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        // Scaled to a unit diagonal, so that "singular" does not depend on the units.
+        let norms: Vec<f64> = columns.iter().map(|c| dot(c, c).sqrt()).collect();
+        let entry = |i: usize, j: usize| dot(&columns[i], &columns[j]) / (norms[i] * norms[j]);
+        let matrix: Vec<Vec<f64>> = (0..columns.len()).map(|i| (0..columns.len()).map(|j| entry(i, j)).collect()).collect();
+        let variances = Cholesky::new(&matrix)?.inverse_diagonal();
+        let mut spread: Vec<f64> = variances.iter().zip(&norms).map(|(v, norm)| v.sqrt() / norm).collect();
+        if self.family.grounded() {
+            spread.insert(1, spread[0]);
+        }
+        spread.iter().all(|s| s.is_finite()).then_some(spread)
+    }
 }
 
 struct Cost<'a>(&'a Problem<'a>);
@@ -122,48 +220,42 @@ impl CostFunction for Cost<'_> {
     }
 }
 
-fn descend(problem: &Problem<'_>, start: Vec<f64>) -> (Vec<f64>, f64, Stop) {
-    const ITERATIONS: u64 = 800;
-    const FLAT: f64 = 1e-7;
-    let mut simplex = vec![start.clone()];
-    for (k, prior) in problem.prior.iter().enumerate() {
-        let mut corner = start.clone();
-        corner[k] += 0.3 * prior.sd;
-        simplex.push(corner);
-    }
-    let solver = NelderMead::new(simplex).with_sd_tolerance(FLAT).expect("the tolerance is positive");
-    let run = Executor::new(Cost(problem), solver).configure(|state| state.max_iters(ITERATIONS)).run();
-    let gave_up = || (start.clone(), problem.cost(&start), Stop::GaveUp);
-    let Ok(result) = run else { return gave_up() };
-    let Some(best) = result.state.get_best_param() else {
-        return gave_up();
-    };
-    let stop = match result.state.get_termination_status() {
-        TerminationStatus::Terminated(TerminationReason::SolverConverged) => Stop::Converged,
-        TerminationStatus::Terminated(TerminationReason::MaxItersReached) => Stop::IterationLimit,
-        _ => Stop::GaveUp,
-    };
-    (best.clone(), result.state.get_best_cost(), stop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::curves::{Range, families};
+    use crate::curves::families;
+
+    fn fit(name: &str, n: &[f64], score: impl Fn(f64) -> f64) -> Fitted {
+        let family = families::by_name(name).unwrap();
+        let ln_n: Vec<f64> = n.iter().map(|n| n.ln()).collect();
+        let mean: Vec<f64> = n.iter().map(|&n| score(n)).collect();
+        Problem { family, ln_n: &ln_n, mean: &mean, variances: &vec![1e-6; n.len()], best: 1.0 }.solve()
+    }
+
+    const SIZES: [f64; 8] = [10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0];
 
     #[test]
-    fn a_noiseless_curve_gives_its_parameters_back() {
-        let family = families::by_name("hill").unwrap();
-        let truth = [0.7, 0.01, 60.0, 1.3];
-        let n: Vec<f64> = (1..=10).map(|i| f64::from(i) * 20.0).collect();
-        let mean: Vec<f64> = n.iter().map(|&n| family.value(&truth, n)).collect();
-        let noise =
-            Cholesky::new(&(0..10).map(|i| (0..10).map(|j| if i == j { 1e-8 } else { 0.0 }).collect()).collect::<Vec<_>>()).unwrap();
-        let prior = family.prior(&Range { low: n[0].ln(), high: n[9].ln() });
-        let problem = Problem { family, prior: &prior, n: &n, mean: &mean, noise: &noise };
-        let mode = find_mode(&problem, None);
-        let values = problem.values(&mode.theta);
-        assert_eq!(mode.stop, Stop::Converged);
-        assert!((values[0] - 0.7).abs() < 0.01 && (values[2] - 60.0).abs() < 2.0, "{values:?}");
+    fn noiseless_curves_give_their_parameters_back() {
+        let logistic = fit("logistic", &SIZES, |n| 0.7 - 0.6 / (1.0 + (n / 60.0).powf(1.3)));
+        assert_eq!(logistic.stop, Stop::Converged);
+        let [half, slope, ..] = logistic.shape;
+        assert!((logistic.ceiling - 0.7).abs() < 1e-3 && (logistic.rise - 0.6).abs() < 1e-3, "{logistic:?}");
+        assert!((half.exp() - 60.0).abs() < 0.5 && (slope - 1.3).abs() < 0.01, "{logistic:?}");
+        let power = fit("power3", &SIZES, |n| 0.8 - 2.0 * n.powf(-0.5));
+        assert!((power.ceiling - 0.8).abs() < 1e-3 && (power.rise - 2.0).abs() < 0.02 && (power.shape[0] - 0.5).abs() < 3e-3, "{power:?}");
+        let hill = fit("hill", &SIZES, |n| 0.9 * n / (n + 50.0));
+        assert!((hill.ceiling - 0.9).abs() < 1e-3 && hill.rise == hill.ceiling, "{hill:?}");
+    }
+
+    #[test]
+    fn every_family_fits_every_kind_of_curve_within_bounds() {
+        let curves: [fn(f64) -> f64; 4] = [|_| 0.3, |n| 0.9 - n / 400.0, |n| n / 210.0, |n| f64::from(u8::from(n > 50.0))];
+        for family in families::ALL {
+            for curve in curves {
+                let fitted = fit(family.name(), &SIZES, curve);
+                assert!((0.0..=1.0).contains(&fitted.ceiling) && fitted.rise >= 0.0, "{}: {fitted:?}", family.name());
+                assert!(SIZES.iter().all(|n| fitted.value(family, n.ln()).is_finite()), "{}", family.name());
+            }
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Learning curves: from (training videos, score) to a forecast at more videos and to the videos a score needs.
 //!
-//! [`Curve::fit`] takes [`Observation`]s and yields a posterior over curves: five [families](families::ALL) × several
-//! strengths of a discrepancy that grows with the distance from the data. [`Curve::forecast`] and [`Curve::reach`] read
-//! it; [`backtest`] fits without the largest sizes and says how well they would have been foretold. [`Crossing`] compares two
-//! models size by size, without any curve.
+//! [`Curve::fit`] takes [`Observation`]s and averages over curve [families](families::ALL), their shapes and several
+//! strengths of a discrepancy that grows with the distance from the data. [`Curve::forecast`], [`Curve::gain`] and
+//! [`Curve::reach`] read it; [`backtest`] fits without the largest sizes and says how well they would have been foretold.
+//! [`Crossing`] compares two models size by size, without any curve.
 //!
-//! The method follows what was measured on several hundred learning curves: no single family wins, intervals of one
-//! family are far too narrow, and a Brownian discrepancy in log n anchored at the largest observed size restores
-//! coverage. It does not choose sizes to run next nor weigh costs.
+//! The method follows what was measured on about a thousand learning curves: no single family wins, intervals of one
+//! family are far too narrow, and a Brownian discrepancy in ln n anchored at the largest observed size restores
+//! coverage. Its prior was learned on such curves ([`posterior::prior`]).
 
 mod backtest;
 mod crossing;
@@ -18,6 +18,7 @@ mod fit;
 mod linalg;
 mod observation;
 mod posterior;
+mod reach;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -25,10 +26,11 @@ mod warning;
 
 pub use backtest::{Backtest, Prediction, backtest};
 pub use crossing::{Chances, Crossing, FEWEST_SEEDS, Lead, PairedSize};
-pub use curve::{Curve, FamilyFit, Forecast, Options, ParameterValue, Reach};
-pub use family::{CurveFamily, Link, Normal, Parameter, Range};
+pub use curve::{Curve, FamilyFit, Forecast, Gain, Line, Options, ParameterValue, Saturation};
+pub use family::{CurveFamily, Kind, Parameter, Shape};
 pub use fit::Stop;
 pub use observation::{Direction, Observation, Size};
+pub use reach::{HORIZON, Reach, Requirement};
 pub use summary::{At, BadAt, Questions, Summary};
 pub use warning::Warning;
 
@@ -53,6 +55,14 @@ pub enum Error {
         index: usize,
         /// The value.
         score: f64,
+    },
+    /// A ceiling that a score has passed, or that is no score.
+    #[error("the ceiling {ceiling} does not hold: it must lie in 0..1 and not below the best mean score, {best}")]
+    Ceiling {
+        /// The ceiling.
+        ceiling: f64,
+        /// The best mean score.
+        best: f64,
     },
     /// Nothing to draw a curve through.
     #[error("a curve needs at least two different numbers of training videos, got {0}; run more fractions")]

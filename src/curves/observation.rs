@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
-use crate::stats::{mean, standard_deviation};
+use super::{Error, Options};
+use crate::stats::{mean, quantile, standard_deviation};
 
 /// The score of one training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,11 +49,15 @@ pub(super) struct Observed {
     pub noise: Option<Noise>,
     /// Back to the user's scale.
     pub scale: Scale,
+    /// Least error that is possible, 0 without a known ceiling.
+    least_error: f64,
+    /// Instances of the test set, where known: a score is never known better than a share of so many.
+    test_instances: Option<f64>,
 }
 
 impl Observed {
-    pub fn new(observations: &[Observation], direction: Direction) -> Result<Self, Error> {
-        let scale = Scale::new(observations, direction);
+    pub fn new(observations: &[Observation], options: &Options) -> Result<Self, Error> {
+        let scale = Scale::new(observations, options.direction);
         for (index, o) in observations.iter().enumerate() {
             if !(o.n > 0.0 && o.n.is_finite()) {
                 return Err(Error::Size { index, n: o.n });
@@ -69,7 +73,30 @@ impl Observed {
             return Err(Error::TooFewSizes(sizes.len()));
         }
         let noise = Noise::new(&sizes);
-        Ok(Self { sizes, noise, scale })
+        let least_error = options.ceiling.map_or(0.0, |ceiling| 1.0 - scale.inward(ceiling));
+        let best = sizes.iter().map(|s| s.mean).fold(0.0, f64::max);
+        match options.ceiling {
+            Some(ceiling) if !(0.0..=1.0).contains(&least_error) || best > 1.0 - least_error => {
+                return Err(Error::Ceiling { ceiling, best: scale.outward(best) });
+            }
+            _ => {}
+        }
+        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances })
+    }
+
+    /// Least error that is possible.
+    pub fn least_error(&self) -> f64 {
+        self.least_error
+    }
+
+    /// Variances of a single score to try where no size was repeated, as multiples of the roughness of the curve; one that
+    /// is not used where the noise is known.
+    pub fn spare_variances(&self) -> Vec<f64> {
+        if self.noise.is_some() {
+            return vec![0.0];
+        }
+        let rough = roughness(&self.sizes).max(Noise::LEAST.sqrt());
+        [0.06, 0.12, 0.25, 0.5, 1.0, 2.0].iter().map(|factor| (factor * rough).powi(2)).collect()
     }
 
     /// Variance of each size's mean: the size's own, shrunk towards the trend over sizes (5 seeds know their spread to
@@ -83,7 +110,7 @@ impl Observed {
                 shrunk / s.seeds as f64
             }
         };
-        self.sizes.iter().map(|s| of(s).max(Noise::LEAST)).collect()
+        self.sizes.iter().map(|s| of(s).max(self.sampling(s.mean)).max(Noise::LEAST)).collect()
     }
 
     /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).
@@ -91,6 +118,22 @@ impl Observed {
         let mut seeds: Vec<usize> = self.sizes.iter().map(|s| s.seeds).collect();
         seeds.sort_unstable();
         self.noise.as_ref().map_or(spare, |noise| noise.variance(n)) / seeds[seeds.len() / 2] as f64
+    }
+
+    /// One of [`Self::spare_variances`] for questions that need a single number.
+    pub fn typical_spare(&self) -> f64 {
+        let variances = self.spare_variances();
+        variances[variances.len() / 2]
+    }
+
+    /// Whether every observation is the same number, which says nothing about noise.
+    pub fn identical(&self) -> bool {
+        self.sizes.iter().all(|s| s.mean == self.sizes[0].mean && s.sd.is_none_or(|sd| sd == 0.0))
+    }
+
+    /// Variance that a share has because the test set is finite; seeds do not average it away.
+    fn sampling(&self, score: f64) -> f64 {
+        self.test_instances.map_or(0.0, |count| score * (1.0 - score) / count)
     }
 
     pub fn largest(&self) -> f64 {
@@ -104,6 +147,21 @@ impl Size {
         let centre = mean(&scores).expect("a group has a member");
         Self { n: group[0].0, mean: centre, sd: standard_deviation(&scores), seeds: scores.len() }
     }
+}
+
+/// Standard deviation of the mean scores around lines through their neighbours in ln n, by the median.
+fn roughness(sizes: &[Size]) -> f64 {
+    /// Median of |x| of a standard normal.
+    const MEDIAN: f64 = 0.674_49;
+    let off = |w: &[Size]| {
+        let [a, b, c] = [0, 1, 2].map(|i| (w[i].n.ln(), w[i].mean));
+        let part = (b.0 - a.0) / (c.0 - a.0);
+        let expected = a.1 + part * (c.1 - a.1);
+        (b.1 - expected).abs() / (1.0 + part * part + (1.0 - part) * (1.0 - part)).sqrt()
+    };
+    let mut off: Vec<f64> = sizes.windows(3).map(off).collect();
+    off.sort_by(f64::total_cmp);
+    quantile(&off, 0.5).unwrap_or(0.01) / MEDIAN
 }
 
 /// Seed variance as a log-linear function of ln n, with a mild ridge on the slope.
@@ -149,7 +207,7 @@ fn log_bias(freedom: usize) -> f64 {
 }
 
 /// Between the user's scale and a rising score in 0..1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale {
     direction: Direction,
     unit: f64,
@@ -195,7 +253,7 @@ mod tests {
 
     #[test]
     fn equal_sizes_are_repetitions_whatever_their_order() {
-        let observed = Observed::new(&observe(&[(20.0, 0.4), (10.0, 0.1), (20.0, 0.6)]), Direction::Increasing).unwrap();
+        let observed = Observed::new(&observe(&[(20.0, 0.4), (10.0, 0.1), (20.0, 0.6)]), &Options::default()).unwrap();
         let sizes: Vec<_> = observed.sizes.iter().map(|s| (s.n, s.seeds)).collect();
         assert_eq!(sizes, [(10.0, 1), (20.0, 2)]);
         assert!((observed.sizes[1].mean - 0.5).abs() < 1e-15);
@@ -205,7 +263,7 @@ mod tests {
     fn one_lucky_size_without_spread_is_not_trusted_blindly() {
         let rows: Vec<(f64, f64)> =
             (1..=5).flat_map(|i| [-1.0, 0.0, 1.0].map(|e| (f64::from(i) * 10.0, 0.5 + if i == 3 { 0.0 } else { e * 0.02 }))).collect();
-        let observed = Observed::new(&observe(&rows), Direction::Increasing).unwrap();
+        let observed = Observed::new(&observe(&rows), &Options::default()).unwrap();
         let variances = observed.variances(0.0);
         assert!(variances[2] > 1e-6 && variances[2] < variances[0], "{variances:?}");
     }
@@ -213,16 +271,18 @@ mod tests {
     #[test]
     fn percentages_and_bad_sizes_are_refused_with_their_position() {
         assert_eq!(
-            Observed::new(&observe(&[(1.0, 0.5), (2.0, 45.0)]), Direction::Increasing).unwrap_err(),
+            Observed::new(&observe(&[(1.0, 0.5), (2.0, 45.0)]), &Options::default()).unwrap_err(),
             Error::Score { index: 1, score: 45.0 }
         );
-        assert_eq!(Observed::new(&observe(&[(0.0, 0.5)]), Direction::Increasing).unwrap_err(), Error::Size { index: 0, n: 0.0 });
-        assert_eq!(Observed::new(&observe(&[(5.0, 0.5), (5.0, 0.5)]), Direction::Increasing).unwrap_err(), Error::TooFewSizes(1));
+        assert_eq!(Observed::new(&observe(&[(0.0, 0.5)]), &Options::default()).unwrap_err(), Error::Size { index: 0, n: 0.0 });
+        assert_eq!(Observed::new(&observe(&[(5.0, 0.5), (5.0, 0.5)]), &Options::default()).unwrap_err(), Error::TooFewSizes(1));
     }
 
     #[test]
     fn losses_above_one_keep_their_scale() {
-        let observed = Observed::new(&observe(&[(1.0, 5.0), (2.0, 3.0)]), Direction::Decreasing).unwrap();
+        let observed =
+            Observed::new(&observe(&[(1.0, 5.0), (2.0, 3.0)]), &Options { direction: Direction::Decreasing, ..Options::default() })
+                .unwrap();
         assert!((observed.scale.outward(observed.sizes[1].mean) - 3.0).abs() < 1e-12);
         assert!(observed.sizes[1].mean > observed.sizes[0].mean);
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Backtest, Curve, Error, FamilyFit, Forecast, Observation, Options, Reach, Size, Warning, backtest};
+use super::{Backtest, Curve, Error, FamilyFit, Forecast, Gain, Observation, Options, Reach, Saturation, Size, Warning, backtest};
 
 /// A size asked for: a multiple of the largest observed one (`"2x"`) or a number of videos (`"500"`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +66,12 @@ pub struct Summary {
     pub observations: Vec<Size>,
     /// Families, most probable first.
     pub families: Vec<FamilyFit>,
+    /// Share of the forecast of a curve that has not moved yet and may take off; the families have the rest.
+    pub constant: f64,
+    /// What twice and three times the largest size are worth.
+    pub gains: Vec<Gain>,
+    /// Whether doubling the data still brings a worthwhile improvement.
+    pub saturation: Saturation,
     /// In the order asked.
     pub forecasts: Vec<Forecast>,
     /// In the order asked.
@@ -89,7 +95,8 @@ impl Curve {
     pub fn summary(&self, name: &str, observations: &[Observation], questions: &Questions, options: &Options) -> Result<Summary, Error> {
         let backtest = backtest(observations, options)?;
         let forecasts: Vec<Forecast> = questions.at.iter().map(|at| self.forecast(at.videos(self.largest()))).collect();
-        let mut warnings = self.warnings();
+        let families = self.families();
+        let mut warnings = self.warnings(&families);
         let factor = forecasts.iter().map(|f| f.n / self.largest()).fold(1.0, f64::max);
         let tested = backtest.as_ref().map(|b| b.tested_factor);
         if factor > NEAR.max(tested.unwrap_or(0.0)) * SLACK {
@@ -98,7 +105,10 @@ impl Curve {
         Ok(Summary {
             name: name.to_owned(),
             observations: self.sizes(),
-            families: self.families().to_vec(),
+            constant: self.constant(),
+            saturation: self.saturation(),
+            gains: [2.0, 3.0].map(|times| self.gain(times)).into(),
+            families,
             targets: questions.targets.iter().map(|&score| self.reach(score)).collect(),
             forecasts,
             backtest,

@@ -9,6 +9,10 @@ pub enum Warning {
     FewSizes(usize),
     /// Seed noise is guessed rather than seen.
     FewSeeds(usize),
+    /// The sizes lie so close together that the curve is nearly a point.
+    NarrowSpan(f64),
+    /// All observations are the same number.
+    Identical,
     /// The forecast reaches further than any backtest of this curve.
     FarHorizon {
         /// Forecast size over the largest observed one.
@@ -40,6 +44,10 @@ impl std::fmt::Display for Warning {
             Self::FewSizes(sizes) => write!(f, "only {sizes} sizes: the prior shapes the curve; run at least 5 fractions"),
             Self::FewSeeds(1) => write!(f, "one seed per size: noise is guessed from the curve's roughness; run at least 3 seeds"),
             Self::FewSeeds(seeds) => write!(f, "{seeds} seeds per size: noise is poorly known; run at least 3"),
+            Self::NarrowSpan(span) => {
+                write!(f, "the largest size is only {span:.2} times the smallest: the prior shapes the curve; add a fraction of 10 or 20 %")
+            }
+            Self::Identical => write!(f, "all scores are equal: check that they differ by size and seed in the source"),
             Self::FarHorizon { factor, tested: Some(tested) } => {
                 write!(
                     f,

@@ -349,11 +349,13 @@ mod tests {
         let grown = |m: &Metrics| m["n"].value().unwrap();
         let names: Vec<&str> = summary.phases.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["load", "train"]);
-        // The reading at the first mark lies before the first phase.
-        assert_eq!(grown(&summary.metrics), 1.0 + grown(&summary.phases[0].metrics) + grown(&summary.phases[1].metrics));
         assert!(summary.sampler.samples > 5 && summary.phases[1].wall_s > 0.02);
         let trace = Trace::read(&path).unwrap();
-        assert_eq!(trace.channel("n").unwrap().points.len() as u64, summary.sampler.samples);
+        let points = &trace.channel("n").unwrap().points;
+        assert_eq!(points.len() as u64, summary.sampler.samples);
+        // The readings up to the first mark lie before the first phase: one at least, more on a busy machine.
+        let before = points.iter().filter(|p| p.0 <= trace.phases[0].0).count() as f64 - 1.0;
+        assert_eq!(grown(&summary.metrics), before + grown(&summary.phases[0].metrics) + grown(&summary.phases[1].metrics));
         assert_eq!(trace.phases.iter().map(|p| p.1.as_str()).collect::<Vec<_>>(), ["load", "train", "load"]);
     }
 

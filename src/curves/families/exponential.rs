@@ -1,7 +1,7 @@
-//! Stretched exponential: the gap to the ceiling decays exponentially. The fastest saturation besides the logistic.
+//! Plain exponential: every further video closes the same share of the gap to the ceiling.
 
-use crate::curves::family::{CEILING, CEILING_PRIOR, FLOOR, FLOOR_PRIOR, between};
-use crate::curves::{CurveFamily, Link, Normal, Parameter, Range};
+use crate::curves::family::linear;
+use crate::curves::{CurveFamily, Parameter, Shape};
 
 pub(super) struct Exponential;
 
@@ -11,27 +11,22 @@ impl CurveFamily for Exponential {
     }
 
     fn formula(&self) -> &'static str {
-        "ceiling · (1 − (1 − floor) exp(−(n/scale)^shape))"
+        "ceiling − rise · exp(−n/scale)"
     }
 
     fn source(&self) -> &'static str {
-        "wbl4 of LCDB (Mohr et al., ECML 2022); shape 1 is the plain exponential"
+        "exp3 of LCDB (Mohr et al., ECML 2022)"
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[
-            CEILING,
-            FLOOR,
-            Parameter { name: "scale", meaning: "videos at 63 % of the rise", link: Link::Log },
-            Parameter { name: "shape", meaning: "1: plain exponential; below: stretched; above: S-shaped", link: Link::Log },
-        ]
+        const { &[Parameter::size("scale", "videos at 63 % of the rise")] }
     }
 
-    fn prior(&self, range: &Range) -> Vec<Normal> {
-        vec![CEILING_PRIOR, FLOOR_PRIOR, range.of_size(), Normal { mean: -0.2, sd: 0.7 }]
+    fn remaining(&self, shape: &Shape, ln_n: f64) -> f64 {
+        (-(ln_n - shape[0]).exp()).exp()
     }
 
-    fn value(&self, values: &[f64], n: f64) -> f64 {
-        between(values, -f64::exp_m1(-(values[3] * (n / values[2]).ln()).exp()))
+    fn grid(&self, _: f64) -> Vec<Shape> {
+        linear(-6.0, 3.0, 19).map(|scale| [scale, 0.0, 0.0, 0.0]).collect()
     }
 }

@@ -1,7 +1,7 @@
-//! Gompertz in log n: an S-curve whose late part is longer than its early part.
+//! Gompertz in ln n: an S-curve whose late part is longer than its early part.
 
-use crate::curves::family::{CEILING, CEILING_PRIOR, FLOOR, FLOOR_PRIOR, between};
-use crate::curves::{CurveFamily, Link, Normal, Parameter, Range};
+use super::logistic::{SLOPE, sigmoids};
+use crate::curves::{CurveFamily, Parameter, Shape};
 
 pub(super) struct Gompertz;
 
@@ -11,27 +11,27 @@ impl CurveFamily for Gompertz {
     }
 
     fn formula(&self) -> &'static str {
-        "ceiling · (floor + (1 − floor) exp(−(n/scale)^−slope))"
+        "ceiling − rise · (1 − exp(−(n/scale)^−slope))"
     }
 
     fn source(&self) -> &'static str {
-        "Gompertz growth in ln n"
+        "Gompertz growth with ln n as time (Gompertz, 1825; Winsor, 1932)"
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[
-            CEILING,
-            FLOOR,
-            Parameter { name: "scale", meaning: "videos at 37 % of the rise", link: Link::Log },
-            Parameter { name: "slope", meaning: "steepness in ln n", link: Link::Log },
-        ]
+        const { &[Parameter::size("scale", "videos at 37 % of the rise"), SLOPE] }
     }
 
-    fn prior(&self, range: &Range) -> Vec<Normal> {
-        vec![CEILING_PRIOR, FLOOR_PRIOR, range.of_size(), Normal { mean: -0.2, sd: 0.8 }]
+    fn remaining(&self, shape: &Shape, ln_n: f64) -> f64 {
+        -(-(-shape[1] * (ln_n - shape[0])).exp()).exp_m1()
     }
 
-    fn value(&self, values: &[f64], n: f64) -> f64 {
-        between(values, (-(values[3] * (values[2] / n).ln()).exp()).exp())
+    fn grid(&self, _: f64) -> Vec<Shape> {
+        sigmoids()
+    }
+
+    fn inflection(&self, shape: &Shape) -> Option<f64> {
+        let slope = shape[1];
+        Some((shape[0] + (slope / (slope + 1.0)).ln() / slope).exp())
     }
 }

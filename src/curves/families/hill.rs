@@ -1,7 +1,7 @@
-//! Hill: an S-curve in log n. A logistic in ln n is this very curve, so it is not listed a second time.
+//! Hill: the logistic in ln n that starts at score 0. For detectors, which find nothing before they are trained.
 
-use crate::curves::family::{CEILING, CEILING_PRIOR, FLOOR, FLOOR_PRIOR, between};
-use crate::curves::{CurveFamily, Link, Normal, Parameter, Range};
+use super::logistic::{HALF, Logistic, SLOPE};
+use crate::curves::{CurveFamily, Parameter, Shape};
 
 pub(super) struct Hill;
 
@@ -11,27 +11,30 @@ impl CurveFamily for Hill {
     }
 
     fn formula(&self) -> &'static str {
-        "ceiling · (floor + (1 − floor) n^slope / (n^slope + half^slope))"
+        "ceiling · n^slope / (n^slope + half^slope)"
     }
 
     fn source(&self) -> &'static str {
-        "mmf4 of LCDB (Mohr et al., ECML 2022); M4 of Alabdulmohsin et al. (NeurIPS 2022) with exponent 1"
+        "hill3 of Domhan et al. (IJCAI 2015); Michaelis–Menten with a cooperative exponent"
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[
-            CEILING,
-            FLOOR,
-            Parameter { name: "half", meaning: "videos at half of the rise", link: Link::Log },
-            Parameter { name: "slope", meaning: "steepness in ln n", link: Link::Log },
-        ]
+        const { &[HALF, SLOPE] }
     }
 
-    fn prior(&self, range: &Range) -> Vec<Normal> {
-        vec![CEILING_PRIOR, FLOOR_PRIOR, range.of_size(), Normal { mean: -0.2, sd: 0.8 }]
+    fn remaining(&self, shape: &Shape, ln_n: f64) -> f64 {
+        Logistic.remaining(shape, ln_n)
     }
 
-    fn value(&self, values: &[f64], n: f64) -> f64 {
-        between(values, 1.0 / (1.0 + (values[3] * (values[2] / n).ln()).exp()))
+    fn grid(&self, span: f64) -> Vec<Shape> {
+        Logistic.grid(span)
+    }
+
+    fn inflection(&self, shape: &Shape) -> Option<f64> {
+        Logistic.inflection(shape)
+    }
+
+    fn grounded(&self) -> bool {
+        true
     }
 }

@@ -1,9 +1,14 @@
-//! Logistic in n: an S-curve on the linear axis that saturates early, the most cautious about more data.
+//! Logistic in ln n: the classic S-curve with a free floor.
 
-use crate::curves::family::{CEILING, CEILING_PRIOR};
-use crate::curves::{CurveFamily, Link, Normal, Parameter, Range};
+use crate::curves::family::{geometric, linear, pairs};
+use crate::curves::{CurveFamily, Parameter, Shape};
 
 pub(super) struct Logistic;
+
+/// Videos at half of the rise.
+pub(super) const HALF: Parameter = Parameter::size("half", "videos at half of the rise");
+/// How steep.
+pub(super) const SLOPE: Parameter = Parameter::positive("slope", "steepness in ln n");
 
 impl CurveFamily for Logistic {
     fn name(&self) -> &'static str {
@@ -11,26 +16,32 @@ impl CurveFamily for Logistic {
     }
 
     fn formula(&self) -> &'static str {
-        "ceiling / (1 + exp(−(n − middle)/width))"
+        "ceiling − rise / (1 + (n/half)^slope)"
     }
 
     fn source(&self) -> &'static str {
-        "logistic growth; fitted to limited-data detection curves in the literature"
+        "mmf4 of LCDB (Mohr et al., ECML 2022); M4 of Alabdulmohsin et al. (NeurIPS 2022) with exponent 1"
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[
-            CEILING,
-            Parameter { name: "middle", meaning: "videos at half of the ceiling", link: Link::Log },
-            Parameter { name: "width", meaning: "videos over which the rise spreads", link: Link::Log },
-        ]
+        const { &[HALF, SLOPE] }
     }
 
-    fn prior(&self, range: &Range) -> Vec<Normal> {
-        vec![CEILING_PRIOR, range.of_size(), range.of_size()]
+    fn remaining(&self, shape: &Shape, ln_n: f64) -> f64 {
+        1.0 / (1.0 + (shape[1] * (ln_n - shape[0])).exp())
     }
 
-    fn value(&self, values: &[f64], n: f64) -> f64 {
-        values[0] / (1.0 + ((values[1] - n) / values[2]).exp())
+    fn grid(&self, _: f64) -> Vec<Shape> {
+        sigmoids()
     }
+
+    fn inflection(&self, shape: &Shape) -> Option<f64> {
+        let slope = shape[1];
+        (slope > 1.0).then(|| (shape[0] + ((slope - 1.0) / (slope + 1.0)).ln() / slope).exp())
+    }
+}
+
+/// Centres from far below to far beyond the data, slopes from a creep to a step.
+pub(super) fn sigmoids() -> Vec<Shape> {
+    pairs(linear(-8.0, 4.0, 21), geometric(0.18, 4.0, 12))
 }

@@ -1,0 +1,111 @@
+//! The videos that a score needs.
+
+use serde::Serialize;
+
+use super::Curve;
+use crate::stats::quantile;
+
+/// The training videos that a score needs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reach {
+    /// The score asked for.
+    pub score: f64,
+    /// Median of the videos needed; `None` when it is more likely than not that no amount within the horizon suffices.
+    pub n_median: Option<f64>,
+    /// Lower end; `None` as above.
+    pub n_lower: Option<f64>,
+    /// Upper end; `None` when it is unbounded, which is common.
+    pub n_upper: Option<f64>,
+    /// Probability of the interval.
+    pub level: f64,
+    /// Probability that at most `horizon` videos suffice.
+    pub probability_reachable: f64,
+    /// The largest number of videos considered.
+    pub horizon: f64,
+    /// Whether the mean score at an observed size is that good already.
+    pub reached: bool,
+}
+
+/// When equally probable curves first reach a score.
+pub struct Requirement {
+    /// Videos needed, ascending; infinite for curves that do not get there within the horizon.
+    needed: Vec<f64>,
+}
+
+/// Searched up to this multiple of the largest size.
+pub const HORIZON: f64 = 100.0;
+/// Points of the search per unit of ln n.
+const DENSITY: f64 = 8.0;
+const PATHS: usize = 1000;
+
+impl Curve {
+    /// The videos at which the expected score first reaches `score`, answered by the fitted curve also where the score was
+    /// measured already.
+    pub fn reach(&self, score: f64) -> Reach {
+        let requirement = self.requirement(score);
+        let tail = (1.0 - self.level) / 2.0;
+        let better = |mean: f64| self.observed.scale.inward(mean) >= self.observed.scale.inward(score);
+        Reach {
+            score,
+            n_median: requirement.quantile(0.5),
+            n_lower: requirement.quantile(tail),
+            n_upper: requirement.quantile(1.0 - tail),
+            level: self.level,
+            probability_reachable: requirement.probability(f64::MAX),
+            horizon: self.largest() * HORIZON,
+            reached: self.sizes().iter().any(|s| better(s.mean)),
+        }
+    }
+
+    /// The distribution of the videos that `score` needs.
+    pub fn requirement(&self, score: f64) -> Requirement {
+        let (low, high) = (self.observed.sizes[0].n.ln(), (self.largest() * HORIZON).ln());
+        let points = ((high - low) * DENSITY).ceil() as usize;
+        let at: Vec<f64> = (0..=points).map(|i| (low + (high - low) * i as f64 / points as f64).exp()).collect();
+        let target = self.observed.scale.inward(score);
+        let crossing = |path: Vec<f64>| first_crossing(&at, path.into_iter().map(|s| self.observed.scale.inward(s)), target);
+        let mut needed: Vec<f64> = self.paths(PATHS, &at).into_iter().map(crossing).collect();
+        needed.sort_by(f64::total_cmp);
+        Requirement { needed }
+    }
+}
+
+impl Requirement {
+    /// Probability that `n` videos suffice.
+    pub fn probability(&self, n: f64) -> f64 {
+        self.needed.partition_point(|&needed| needed <= n) as f64 / self.needed.len() as f64
+    }
+
+    /// The videos that suffice with probability `q`; `None` where no amount within the horizon does.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        quantile(&self.needed, q).filter(|n| n.is_finite())
+    }
+}
+
+/// Where `scores` at the sizes `at` first reach `target`, on a line in ln n; infinite where they do not.
+fn first_crossing(at: &[f64], scores: impl Iterator<Item = f64>, target: f64) -> f64 {
+    let mut before: Option<(f64, f64)> = None;
+    for (&n, score) in at.iter().zip(scores) {
+        if score >= target {
+            return match before {
+                Some((below, low)) => (below.ln() + (n / below).ln() * (target - low) / (score - low)).exp(),
+                None => n,
+            };
+        }
+        before = Some((n, score));
+    }
+    f64::INFINITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crossing_lies_on_the_line_between_two_sizes() {
+        let at = [10.0, 20.0, 40.0];
+        assert!((first_crossing(&at, [0.1, 0.2, 0.4].into_iter(), 0.3) - 800f64.sqrt()).abs() < 1e-9);
+        assert_eq!(first_crossing(&at, [0.5, 0.6, 0.7].into_iter(), 0.3), 10.0);
+        assert_eq!(first_crossing(&at, [0.1, 0.2, 0.25].into_iter(), 0.3), f64::INFINITY);
+    }
+}
