@@ -7,6 +7,7 @@ use super::families;
 use super::family::CurveFamily;
 use super::fit::{Problem, Stop};
 use super::observation::{Direction, Observation, Observed, Size};
+use super::posterior::prior::Prior;
 use super::posterior::{Mixture, Path, Posterior};
 use super::{Error, Warning};
 use crate::stats::Interval;
@@ -26,6 +27,8 @@ pub struct Options {
     pub test_instances: Option<f64>,
     /// An improvement that matters, in the scale of the observations.
     pub worthwhile: f64,
+    /// What is believed before the curve is seen.
+    pub prior: Prior,
 }
 
 impl Default for Options {
@@ -37,6 +40,7 @@ impl Default for Options {
             ceiling: None,
             test_instances: None,
             worthwhile: 0.01,
+            prior: Prior::default(),
         }
     }
 }
@@ -176,7 +180,7 @@ impl Curve {
     /// A size or score that is none, fewer than two different sizes, or a ceiling below a score.
     pub fn fit(observations: &[Observation], options: &Options) -> Result<Self, Error> {
         let observed = Observed::new(observations, options)?;
-        let posterior = Posterior::new(&observed, &options.families);
+        let posterior = Posterior::new(&observed, &options.families, &options.prior);
         let Options { level, worthwhile, .. } = *options;
         Ok(Self { observed, posterior, level, worthwhile })
     }
@@ -249,8 +253,8 @@ impl Curve {
     /// The families with their share of the forecast, heaviest first, each fitted alone.
     pub fn families(&self) -> Vec<FamilyFit> {
         let (weights, _) = self.posterior.weights();
-        let ln_n: Vec<f64> = self.observed.sizes.iter().map(|s| s.n.ln()).collect();
-        let mean: Vec<f64> = self.observed.sizes.iter().map(|s| s.mean).collect();
+        let ln_n: Vec<f64> = self.observed.fitted().iter().map(|s| s.n.ln()).collect();
+        let mean: Vec<f64> = self.observed.fitted().iter().map(|s| s.mean).collect();
         let variances = self.observed.variances(self.observed.typical_spare());
         let best = 1.0 - self.observed.least_error();
         let fit = |&(family, weight): &(&'static dyn CurveFamily, f64)| {
@@ -342,10 +346,10 @@ impl Curve {
             let ends = spread(k + 2).map(|s| interval(value * (-s).exp(), value * s.exp()));
             ParameterValue { name: p.name, meaning: p.meaning, value, interval: ends }
         }));
-        let residuals: Vec<f64> = problem.ln_n.iter().zip(problem.mean).map(|(&t, y)| y - fitted.value(family, t)).collect();
+        let residual = |s: &Size| s.mean - fitted.value(family, s.n.ln());
         let centre = problem.mean.iter().sum::<f64>() / problem.mean.len() as f64;
         let total: f64 = problem.mean.iter().map(|y| (y - centre).powi(2)).sum();
-        let unexplained: f64 = residuals.iter().map(|r| r * r).sum();
+        let unexplained: f64 = self.observed.fitted().iter().map(|s| residual(s).powi(2)).sum();
         let scale = self.observed.scale;
         let sign = scale.outward(1.0) - scale.outward(0.0);
         FamilyFit {
@@ -358,7 +362,7 @@ impl Curve {
             inflection: family.inflection(&fitted.shape),
             stop: fitted.stop,
             r2: (total > 1e-12).then(|| 1.0 - unexplained / total),
-            residuals: residuals.iter().map(|r| r * sign).collect(),
+            residuals: self.observed.sizes.iter().map(|s| residual(s) * sign).collect(),
             line: Line { family, fitted, scale },
         }
     }
@@ -367,7 +371,7 @@ impl Curve {
         let variances = self.observed.variances(self.observed.typical_spare());
         let falls = self
             .observed
-            .sizes
+            .fitted()
             .windows(2)
             .zip(variances.windows(2))
             .map(|(sizes, v)| (sizes[1].n, (sizes[0].mean - sizes[1].mean) / (v[0] + v[1]).sqrt()));
@@ -378,9 +382,11 @@ impl Curve {
     fn largest_misfit(&self, families: &[FamilyFit]) -> Option<Warning> {
         let variances = self.observed.variances(self.observed.typical_spare());
         let unit = self.observed.scale.length(1.0);
+        let sizes = self.observed.fitted();
         let worst = |fit: &FamilyFit| {
+            let residuals = &fit.residuals[fit.residuals.len() - sizes.len()..];
             let off = |((size, r), v): ((&Size, &f64), &f64)| (size.n, (r / unit).abs() / v.sqrt());
-            self.observed.sizes.iter().zip(&fit.residuals).zip(&variances).map(off).max_by(|a, b| a.1.total_cmp(&b.1))
+            sizes.iter().zip(residuals).zip(&variances).map(off).max_by(|a, b| a.1.total_cmp(&b.1))
         };
         let least = families.iter().filter_map(worst).min_by(|a, b| a.1.total_cmp(&b.1));
         least.filter(|w| w.1 > NOTEWORTHY).map(|(n, z)| Warning::Misfit { n, z })

@@ -7,7 +7,7 @@
 //!
 //! The method follows what was measured on about a thousand learning curves: no single family wins, intervals of one
 //! family are far too narrow, and a Brownian discrepancy in ln n anchored at the largest observed size restores
-//! coverage. Its prior was learned on such curves ([`posterior::prior`]).
+//! coverage. Its prior was learned on such curves ([`Prior`]).
 
 mod backtest;
 mod crossing;
@@ -30,6 +30,7 @@ pub use curve::{Curve, FamilyFit, Forecast, Gain, Line, Options, ParameterValue,
 pub use family::{CurveFamily, Kind, Parameter, Shape};
 pub use fit::Stop;
 pub use observation::{Direction, Observation, Size};
+pub use posterior::prior::Prior;
 pub use reach::{HORIZON, Reach, Requirement};
 pub use summary::{At, BadAt, Questions, Summary};
 pub use warning::Warning;

@@ -99,7 +99,16 @@ impl Observed {
         [0.06, 0.12, 0.25, 0.5, 1.0, 2.0].iter().map(|factor| (factor * rough).powi(2)).collect()
     }
 
-    /// Variance of each size's mean: the size's own, shrunk towards the trend over sizes (5 seeds know their spread to
+    /// The sizes that are fitted. Single runs over several decades leave out the oldest: no family follows so long a way, and
+    /// without seeds a misfit there looks like noise everywhere.
+    pub fn fitted(&self) -> &[Size] {
+        const DECADES: f64 = 50.0;
+        const FEWEST: usize = 5;
+        let old = self.sizes.iter().filter(|s| self.noise.is_none() && s.n * DECADES < self.largest()).count();
+        &self.sizes[old.min(self.sizes.len().saturating_sub(FEWEST))..]
+    }
+
+    /// Variance of each fitted size's mean: the size's own, shrunk towards the trend over sizes (5 seeds know their spread to
     /// ± 35 % only). `spare` is used when no size was repeated.
     pub fn variances(&self, spare: f64) -> Vec<f64> {
         let of = |s: &Size| match &self.noise {
@@ -110,7 +119,7 @@ impl Observed {
                 shrunk / s.seeds as f64
             }
         };
-        self.sizes.iter().map(|s| of(s).max(self.sampling(s.mean)).max(Noise::LEAST)).collect()
+        self.fitted().iter().map(|s| of(s).max(self.sampling(s.mean)).max(Noise::LEAST)).collect()
     }
 
     /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).

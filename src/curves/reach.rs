@@ -39,7 +39,7 @@ const DENSITY: f64 = 8.0;
 const PATHS: usize = 1000;
 
 impl Curve {
-    /// The videos at which the expected score first reaches `score`, answered by the fitted curve also where the score was
+    /// The videos from which on the expected score is `score` or better, answered by the fitted curve also where the score was
     /// measured already.
     pub fn reach(&self, score: f64) -> Reach {
         let requirement = self.requirement(score);
@@ -59,12 +59,14 @@ impl Curve {
 
     /// The distribution of the videos that `score` needs.
     pub fn requirement(&self, score: f64) -> Requirement {
-        let (low, high) = (self.observed.sizes[0].n.ln(), (self.largest() * HORIZON).ln());
-        let points = ((high - low) * DENSITY).ceil() as usize;
-        let at: Vec<f64> = (0..=points).map(|i| (low + (high - low) * i as f64 / points as f64).exp()).collect();
+        // The largest size is one of them.
+        let below = ((self.largest() / self.observed.sizes[0].n).ln() * DENSITY).ceil() as i32;
+        let beyond = (HORIZON.ln() * DENSITY).ceil() as i32;
+        let at: Vec<f64> = (-below..=beyond).map(|i| self.largest() * (f64::from(i) / DENSITY).exp()).collect();
         let target = self.observed.scale.inward(score);
-        let crossing = |path: Vec<f64>| first_crossing(&at, path.into_iter().map(|s| self.observed.scale.inward(s)), target);
-        let mut needed: Vec<f64> = self.paths(PATHS, &at).into_iter().map(crossing).collect();
+        let inward = |path: Vec<f64>| path.into_iter().map(|s| self.observed.scale.inward(s)).collect::<Vec<f64>>();
+        let of = |path| crossing(&at, &inward(path), self.largest(), target);
+        let mut needed: Vec<f64> = self.paths(PATHS, &at).into_iter().map(of).collect();
         needed.sort_by(f64::total_cmp);
         Requirement { needed }
     }
@@ -82,19 +84,22 @@ impl Requirement {
     }
 }
 
-/// Where `scores` at the sizes `at` first reach `target`, on a line in ln n; infinite where they do not.
-fn first_crossing(at: &[f64], scores: impl Iterator<Item = f64>, target: f64) -> f64 {
-    let mut before: Option<(f64, f64)> = None;
-    for (&n, score) in at.iter().zip(scores) {
-        if score >= target {
-            return match before {
-                Some((below, low)) => (below.ln() + (n / below).ln() * (target - low) / (score - low)).exp(),
-                None => n,
-            };
+/// Where `scores` at the sizes `at` reach `target`, on a line in ln n: of the size `largest`, the first size beyond where they
+/// do, or, where it has reached the target already, the size since when it has. What lies further back is past: a curve that
+/// was there once and fell has not reached it. Infinite where they do not.
+fn crossing(at: &[f64], scores: &[f64], largest: f64, target: f64) -> f64 {
+    let now = at.partition_point(|&n| n <= largest * (1.0 + 1e-9)).max(1) - 1;
+    let first = if scores[now] >= target {
+        scores[..now].iter().rposition(|&s| s < target).map_or(0, |below| below + 1)
+    } else {
+        match scores[now..].iter().position(|&s| s >= target) {
+            Some(beyond) => now + beyond,
+            None => return f64::INFINITY,
         }
-        before = Some((n, score));
-    }
-    f64::INFINITY
+    };
+    let Some(before) = first.checked_sub(1) else { return at[0] };
+    let (low, high) = (scores[before], scores[first]);
+    at[before] * ((at[first] / at[before]).ln() * (target - low) / (high - low)).exp()
 }
 
 #[cfg(test)]
@@ -104,8 +109,15 @@ mod tests {
     #[test]
     fn a_crossing_lies_on_the_line_between_two_sizes() {
         let at = [10.0, 20.0, 40.0];
-        assert!((first_crossing(&at, [0.1, 0.2, 0.4].into_iter(), 0.3) - 800f64.sqrt()).abs() < 1e-9);
-        assert_eq!(first_crossing(&at, [0.5, 0.6, 0.7].into_iter(), 0.3), 10.0);
-        assert_eq!(first_crossing(&at, [0.1, 0.2, 0.25].into_iter(), 0.3), f64::INFINITY);
+        assert!((crossing(&at, &[0.1, 0.2, 0.4], 10.0, 0.3) - 800f64.sqrt()).abs() < 1e-9);
+        assert!((crossing(&at, &[0.1, 0.2, 0.4], 40.0, 0.3) - 800f64.sqrt()).abs() < 1e-9);
+        assert_eq!(crossing(&at, &[0.5, 0.6, 0.7], 40.0, 0.3), 10.0);
+        assert_eq!(crossing(&at, &[0.1, 0.2, 0.25], 20.0, 0.3), f64::INFINITY);
+    }
+
+    #[test]
+    fn what_was_reached_once_and_lost_is_not_reached() {
+        assert_eq!(crossing(&[10.0, 20.0, 40.0], &[0.5, 0.2, 0.2], 20.0, 0.3), f64::INFINITY);
+        assert!(crossing(&[10.0, 20.0, 40.0], &[0.5, 0.2, 0.4], 20.0, 0.3) > 20.0);
     }
 }

@@ -2,8 +2,8 @@
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
+use super::Posterior;
 use super::evidence::Component;
-use super::{Posterior, prior};
 use crate::base::Stream;
 
 /// A curve at ascending sizes.
@@ -33,7 +33,7 @@ impl Posterior {
         let level = &self.levels[c.level];
         let drop = draw_cut(c.uncut, c.drop.0, stream);
         let at_largest = c.at_largest + c.given_drop.0 * (drop - c.drop.0) + c.given_drop.1.sqrt() * stream.normal();
-        let (below, takeoff, landing) = (stream.normal(), prior::takeoff(stream.uniform()), stream.uniform());
+        let (below, takeoff, landing) = (stream.normal(), self.prior.takeoff(stream.uniform()), stream.uniform());
         let (mut walked, mut wandered) = (0.0, 0.0);
         let error = |&t: &f64| {
             let (shape, u) = c.shape.map_or((None, 0.0), |g| (Some(g), self.grid.u(g, t)));

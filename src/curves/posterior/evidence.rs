@@ -2,7 +2,7 @@
 
 use super::grid::Grid;
 use super::normal::Truncated;
-use super::prior;
+use super::prior::Prior;
 use crate::curves::linalg::Cholesky;
 
 /// One covariance of the mean errors: seed noise plus a Brownian discrepancy anchored at the largest size.
@@ -63,13 +63,13 @@ const CHUNK: usize = 256;
 
 /// The components of all shapes under `levels`, normalised. `errors` are the mean errors by size, `floor` the least
 /// error that is possible; `constant` lets a curve that has not moved compete.
-pub fn components(grid: &Grid, levels: &[Level], errors: &[f64], floor: f64, constant: bool) -> Vec<Component> {
+pub fn components(grid: &Grid, levels: &[Level], errors: &[f64], floor: f64, prior: &Prior, constant: bool) -> Vec<Component> {
     let grounded: Vec<bool> = grid.grounded().collect();
-    let mut found = Found { components: Vec::with_capacity(2048), best: f64::NEG_INFINITY };
+    let mut found = Found { grid, prior, floor, last: errors.len() - 1, components: Vec::with_capacity(2048), best: f64::NEG_INFINITY };
     for (index, level) in levels.iter().enumerate() {
         let whitened = Whitened::new(level, errors);
         if constant {
-            found.constant(&whitened, level, index);
+            found.constant(&whitened, level, index, prior.constant);
         }
         let mut sums = [[0.0; CHUNK]; 4];
         for start in (0..grid.shapes.len()).step_by(CHUNK) {
@@ -81,14 +81,19 @@ pub fn components(grid: &Grid, levels: &[Level], errors: &[f64], floor: f64, con
                 let candidate =
                     if grounded[g] { whitened.grounded(su, suu, suy, base) } else { whitened.free(su, suu, suy, base, grid.to_come[g]) };
                 let Some(candidate) = candidate.filter(|c| c.weight > found.best - PRUNE - SLACK) else { continue };
-                found.take(candidate, grid, g, index, floor, errors.len() - 1);
+                found.take(candidate, g, index);
             }
         }
     }
     found.normalised()
 }
 
-struct Found {
+struct Found<'a> {
+    grid: &'a Grid,
+    prior: &'a Prior,
+    floor: f64,
+    /// Index of the largest size.
+    last: usize,
     components: Vec<Component>,
     best: f64,
 }
@@ -178,25 +183,25 @@ impl Whitened {
     }
 }
 
-impl Found {
-    fn constant(&mut self, whitened: &Whitened, level: &Level, index: usize) {
+impl Found<'_> {
+    fn constant(&mut self, whitened: &Whitened, level: &Level, index: usize, ln_prior: f64) {
         let at_largest = whitened.sy / whitened.sw;
         let misfit = (whitened.syy - at_largest * whitened.sy).max(0.0);
-        let weight = level.ln_prior - whitened.half_ln_det + prior::LN_CONSTANT - 0.5 * (misfit + whitened.sw.ln());
+        let weight = level.ln_prior - whitened.half_ln_det + ln_prior - 0.5 * (misfit + whitened.sw.ln());
         let given_drop = (0.0, 1.0 / whitened.sw);
         self.push(Component { weight, shape: None, level: index, at_largest, drop: (0.0, 0.0), given_drop, uncut: (0.0, 0.0, 0.0) });
     }
 
-    fn take(&mut self, c: Candidate, grid: &Grid, g: usize, level: usize, floor: f64, last: usize) {
+    fn take(&mut self, c: Candidate, g: usize, level: usize) {
         const LEAST: f64 = 1e-4;
         let sd = c.drop_variance.sqrt();
-        let upper = ((c.level - floor) / grid.to_come[g].max(1e-9)).max(LEAST);
+        let upper = ((c.level - self.floor) / self.grid.to_come[g].max(1e-9)).max(LEAST);
         let cut = Truncated::new(c.drop, sd, upper);
         let slope = c.covariance / c.drop_variance;
         let at_level = c.level + slope * (cut.mean - c.drop);
-        let error = (at_level + cut.mean * grid.rows[last][g] - floor).max(1e-3);
-        let rest = (at_level - floor - grid.to_come[g] * cut.mean) / error;
-        let weight = c.weight + cut.ln_mass + prior::ln_of_rest(rest.clamp(0.0, 1.0));
+        let error = (at_level + cut.mean * self.grid.rows[self.last][g] - self.floor).max(1e-3);
+        let rest = (at_level - self.floor - self.grid.to_come[g] * cut.mean) / error;
+        let weight = c.weight + cut.ln_mass + self.prior.of_course(rest.clamp(0.0, 1.0));
         let given_drop = (slope, (c.level_variance - c.covariance * slope).max(0.0));
         let uncut = (c.drop, sd, upper);
         self.push(Component { weight, shape: Some(g), level, at_largest: at_level, drop: (cut.mean, cut.variance), given_drop, uncut });
@@ -210,7 +215,7 @@ impl Found {
     }
 
     fn normalised(self) -> Vec<Component> {
-        let Self { mut components, best } = self;
+        let Self { mut components, best, .. } = self;
         components.retain(|c| c.weight > best - PRUNE);
         for c in &mut components {
             c.weight = (c.weight - best).exp();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::prior;
+use super::prior::Prior;
 use crate::curves::{CurveFamily, Shape};
 
 /// Every shape of some families at the sizes of one curve.
@@ -31,15 +31,15 @@ struct Block {
 
 impl Grid {
     /// `t` holds ln(n / n_K), ascending up to 0.
-    pub fn new(families: &[&'static dyn CurveFamily], t: &[f64]) -> Self {
+    pub fn new(families: &[&'static dyn CurveFamily], t: &[f64], prior: &Prior) -> Self {
         let mut blocks = Vec::with_capacity(families.len());
         let (mut shapes, mut ln_prior) = (Vec::new(), Vec::new());
-        let total = families.iter().map(|f| prior::ln_weight(f.name()).exp()).sum::<f64>().ln();
+        let total = families.iter().map(|f| prior.of_family(f.name()).exp()).sum::<f64>().ln();
         for &family in families {
             let grid = family.grid(-t[0]);
             blocks.push(Block { family, shapes: shapes.len()..shapes.len() + grid.len() });
-            let weight = prior::ln_weight(family.name()) - total - (grid.len() as f64).ln();
-            ln_prior.extend(grid.iter().map(|shape| weight + prior::ln_of_shape(family.parameters(), shape)));
+            let weight = prior.of_family(family.name()) - total - (grid.len() as f64).ln();
+            ln_prior.extend(grid.iter().map(|shape| weight + prior.of_shape(family.parameters(), shape)));
             shapes.extend(grid);
         }
         let count = shapes.len();

@@ -17,6 +17,8 @@ pub use mixture::{Mixture, Part};
 use evidence::{Component, Level};
 use grid::Grid;
 
+use prior::Prior;
+
 use super::CurveFamily;
 use super::observation::Observed;
 
@@ -28,33 +30,35 @@ pub struct Posterior {
     t: Vec<f64>,
     errors: Vec<f64>,
     floor: f64,
+    prior: Prior,
 }
 
 impl Posterior {
-    /// Averages over `families`.
-    pub fn new(observed: &Observed, families: &[&'static dyn CurveFamily]) -> Self {
+    /// Averages over `families`; with several, a curve that has not moved yet competes with them.
+    pub fn new(observed: &Observed, families: &[&'static dyn CurveFamily], prior: &Prior) -> Self {
+        let prior = if observed.noise.is_some() { prior.clone() } else { prior.of_single_runs() };
         let largest = observed.largest().ln();
-        let t: Vec<f64> = observed.sizes.iter().map(|s| s.n.ln() - largest).collect();
-        let errors: Vec<f64> = observed.sizes.iter().map(|s| 1.0 - s.mean).collect();
-        let grid = Grid::new(families, &t);
+        let t: Vec<f64> = observed.fitted().iter().map(|s| s.n.ln() - largest).collect();
+        let errors: Vec<f64> = observed.fitted().iter().map(|s| 1.0 - s.mean).collect();
+        let grid = Grid::new(families, &t, &prior);
         let last = errors[errors.len() - 1];
         let scale = (last * (1.0 - last)).max(prior::LEAST_SPREAD).sqrt();
         let level = |spare: f64, (kappa, ln_prior): (f64, f64)| Level::new(&t, &observed.variances(spare), spare, kappa * scale, ln_prior);
         let levels: Vec<Level> = observed
             .spare_variances()
             .into_iter()
-            .flat_map(|spare| prior::discrepancies().map(move |k| (spare, k)))
+            .flat_map(|spare| prior.discrepancies().map(move |k| (spare, k)))
             .map(|(spare, k)| level(spare, k))
             .collect();
         let floor = observed.least_error();
-        let components = evidence::components(&grid, &levels, &errors, floor, families.len() > 1);
-        Self { grid, levels, components, t, errors, floor }
+        let components = evidence::components(&grid, &levels, &errors, floor, &prior, families.len() > 1);
+        Self { grid, levels, components, t, errors, floor, prior }
     }
 
     /// The error at `t`. `fresh` is the variance of a new measurement there, given the spare variance of a level.
     pub fn at(&self, t: f64, fresh: impl Fn(f64) -> f64) -> Mixture {
         let views: Vec<View> = self.levels.iter().map(|level| View::new(self, level, t, fresh(level.spare))).collect();
-        let stay = prior::stays(t);
+        let stay = self.prior.stays(t);
         let mut parts = Vec::with_capacity(self.components.len() + 8);
         let mut known = (usize::MAX, 0.0);
         let mut constant: Vec<(f64, f64)> = Vec::new();
@@ -79,7 +83,7 @@ impl Posterior {
 
     /// What the error loses from the largest size to `t` > 0.
     pub fn gain(&self, t: f64) -> Mixture {
-        let stay = prior::stays(t);
+        let stay = self.prior.stays(t);
         let mut parts = Vec::with_capacity(self.components.len());
         for c in &self.components {
             let spread = (self.levels[c.level].kappa.powi(2) * t).max(1e-14);

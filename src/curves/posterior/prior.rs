@@ -1,67 +1,101 @@
-//! What was learned from other curves: everything here that is a number was chosen on the development half of LCDB 1.1
-//! (1,130 curves of 113 data sets) and on the detection curves of ActionFormer, and judged by cross-validation over data
-//! sets (`reports/bench/forecasts.md` says what each choice is worth). Nothing depends on the unit of n.
+//! What is believed before a curve is seen, learned from other curves.
+//!
+//! Every number of [`Prior::default`] was chosen on the development half of LCDB 1.1 (1,130 curves of 113 data sets) and on
+//! detection curves of ActionFormer, and judged by cross-validation over data sets: `cargo bench -- learn` does it again,
+//! `reports/bench/forecasts.md` has the result. Nothing depends on the unit of n.
 
 use super::mixture::Part;
 use crate::curves::{Kind, Parameter, Shape};
 
-/// ln of a family's prior weight. Those that another one contains are not averaged over; alone, a weight says nothing.
-pub fn ln_weight(family: &str) -> f64 {
-    match family {
-        "power4" => 2.5,
-        "m4" => 1.5,
-        "logistic" => -0.5,
-        "inverse-log" => -1.0,
-        "broken-power" => -1.5,
-        "weibull" => -2.0,
-        _ => 0.0,
+/// The beliefs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prior {
+    /// ln weights of families; those not listed weigh 1.
+    pub families: Vec<(&'static str, f64)>,
+    /// Mean and standard deviation of the logarithm of slopes and exponents: most are moderate.
+    pub slope: (f64, f64),
+    /// ln weight per unit of ln n by which an inflection lies beyond the data: most have been seen.
+    pub beyond: f64,
+    /// Powers of the shares of the error that are overcome and that are left at unlimited data.
+    pub course: (f64, f64),
+    /// ln weight of a curve that has not moved yet, against all families together and per unit of error.
+    pub constant: f64,
+    /// Takeoffs of such a curve per unit of ln n.
+    pub takeoffs: f64,
+    /// Scale of the discrepancy, in units of √(error · score) at the largest size per √ln n.
+    pub discrepancy: f64,
+    /// ln weight of no discrepancy at all.
+    pub exact: f64,
+}
+
+impl Default for Prior {
+    fn default() -> Self {
+        Self {
+            families: vec![
+                ("power4", 2.5),
+                ("m4", 1.5),
+                ("logistic", -0.5),
+                ("inverse-log", -1.0),
+                ("broken-power", -1.5),
+                ("weibull", -2.0),
+            ],
+            slope: (-0.6, 0.4),
+            beyond: -1.2,
+            course: (0.1, -0.15),
+            constant: -5.7,
+            takeoffs: 0.14,
+            discrepancy: 0.04,
+            exact: -1.0,
+        }
     }
-}
-
-/// ln of the weight of a curve that has not moved yet, against all families together and per unit of error.
-pub const LN_CONSTANT: f64 = -5.7;
-
-/// ln weight of a shape within its family: most slopes and exponents are moderate, and most inflections have been seen.
-pub fn ln_of_shape(parameters: &[Parameter], shape: &Shape) -> f64 {
-    /// Mean and standard deviation of ln slope.
-    const SLOPE: (f64, f64) = (-0.6, 0.4);
-    /// Per unit of ln n beyond the largest size.
-    const BEYOND: f64 = -1.2;
-    let slope = parameters.iter().zip(shape).find(|(p, _)| p.kind == Kind::Positive).map(|(_, s)| s);
-    let size = parameters.iter().zip(shape).find(|(p, _)| p.kind == Kind::Size).map_or(0.0, |(_, s)| *s);
-    let unusual = slope.map_or(0.0, |s| (s.ln() - SLOPE.0) / SLOPE.1);
-    BEYOND * size.max(0.0) - 0.5 * unusual * unusual
-}
-
-/// Strengths of the discrepancy, in units of √(error · score) at the largest size per √ln n, with ln prior weights.
-pub fn discrepancies() -> impl Iterator<Item = (f64, f64)> + Clone {
-    const NONE: f64 = -1.0;
-    const SCALE: f64 = 0.04;
-    [0.0, 0.006, 0.015, 0.035, 0.075, 0.15, 0.3, 0.6].into_iter().map(|k| (k, if k == 0.0 { NONE } else { -k / SCALE }))
 }
 
 /// error · score at the largest size is taken to be no less.
 pub const LEAST_SPREAD: f64 = 0.002;
-
-/// ln weight of a curve of which the share `rest` of the error is left at unlimited data: both ends, a curve that goes all
-/// the way and one that stops at the last point, are a little likelier and a little less likely than their fit suggests.
-pub fn ln_of_rest(rest: f64) -> f64 {
-    0.1 * (1.02 - rest).ln() - 0.15 * (rest + 0.02).ln()
-}
-
-/// Takeoffs per unit of ln n of a curve that has not moved.
-const TAKEOFFS: f64 = 0.14;
-/// Parts that stand for an even distribution of where it lands.
+/// Parts that stand for an even distribution of where a curve lands that takes off.
 const LANDINGS: usize = 6;
 
-/// Probability that a curve that has not moved still has not at `t`.
-pub fn stays(t: f64) -> f64 {
-    (-TAKEOFFS * t.max(0.0)).exp()
-}
+impl Prior {
+    /// For curves of which no size was repeated: their noise is fitted along and takes up what a discrepancy would, and
+    /// those of one long training come nearer to their ceiling (chosen on the language curves of the M4 benchmark).
+    pub fn of_single_runs(&self) -> Self {
+        let course = (self.course.0 - 0.4, self.course.1);
+        Self { discrepancy: 0.25 * self.discrepancy, exact: self.exact + 4.0, course, ..self.clone() }
+    }
 
-/// When a curve that has not moved takes off, from a uniform number.
-pub fn takeoff(uniform: f64) -> f64 {
-    -(1.0 - uniform).ln() / TAKEOFFS
+    /// ln weight of a family.
+    pub fn of_family(&self, name: &str) -> f64 {
+        self.families.iter().find(|f| f.0 == name).map_or(0.0, |f| f.1)
+    }
+
+    /// ln weight of a shape within its family, at sizes relative to the largest.
+    pub fn of_shape(&self, parameters: &[Parameter], shape: &Shape) -> f64 {
+        let first = |kind: Kind| parameters.iter().zip(shape).find(|(p, _)| p.kind == kind).map(|(_, s)| *s);
+        let unusual = first(Kind::Positive).map_or(0.0, |slope| (slope.ln() - self.slope.0) / self.slope.1);
+        self.beyond * first(Kind::Size).unwrap_or(0.0).max(0.0) - 0.5 * unusual * unusual
+    }
+
+    /// ln weight of a curve with the share `left` of its error at unlimited data.
+    pub fn of_course(&self, left: f64) -> f64 {
+        self.course.0 * (1.02 - left).ln() + self.course.1 * (left + 0.02).ln()
+    }
+
+    /// Strengths of the discrepancy with their ln weights.
+    pub fn discrepancies(&self) -> impl Iterator<Item = (f64, f64)> + Clone {
+        let (exact, scale) = (self.exact, self.discrepancy);
+        let weight = move |k: f64| if k == 0.0 { exact } else { -k / scale };
+        [0.0, 0.006, 0.015, 0.035, 0.075, 0.15, 0.3, 0.6].into_iter().map(move |k| (k, weight(k)))
+    }
+
+    /// Probability that a curve that has not moved still has not at `t`.
+    pub fn stays(&self, t: f64) -> f64 {
+        (-self.takeoffs * t.max(0.0)).exp()
+    }
+
+    /// When a curve that has not moved takes off, from a uniform number.
+    pub fn takeoff(&self, uniform: f64) -> f64 {
+        -(1.0 - uniform).ln() / self.takeoffs
+    }
 }
 
 /// Where a curve that has taken off from an error lies: anywhere down to `floor`.

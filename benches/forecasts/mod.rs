@@ -1,0 +1,138 @@
+//! How good are the forecasts? Every method sees the same first sizes of real learning curves and is scored on what came.
+//!
+//! `cargo bench -- forecast` prints a table per set of curves, and the time of a fit. `cargo bench -- learn` learns the prior
+//! again, by cross-validation over data sets (half an hour). The reference method in numpy takes part where
+//! `ETALON_PEER_PYTHON` has numpy and scipy. `ETALON_SHARED` holds the curves.
+
+mod cases;
+mod engines;
+mod learn;
+mod worth;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use criterion::{Criterion, criterion_group};
+use etalon::curves::{Curve, Observation, Options, Prior, families};
+use rayon::prelude::*;
+
+use cases::Case;
+use worth::{Worth, rmsle, worth};
+
+criterion_group!(benches, forecasts, learned);
+
+fn shared() -> PathBuf {
+    std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from)
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are what this bench is for")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+fn row(name: &str, w: &Worth) -> String {
+    let intervals = match w.coverage {
+        Some([c90, c80, c50]) => format!("{c90:.3} | {c80:.3} | {c50:.3} | {:.4} | {:.4}", w.width, w.interval_score),
+        None => "| | | |".to_owned(),
+    };
+    let brier = w.brier.map_or(String::new(), |b| format!("{b:.3}"));
+    format!("| {name} | {:.4} | {:.4} | {:.4} | {:.4} | {intervals} | {brier} |", w.median, w.mean, w.p90, w.crps)
+}
+
+fn table(name: &str, shared: &Path, cases: &[Case]) {
+    say(&format!("\n**{name}: {} curves**\n", cases.len()));
+    say(
+        "| engine | median error | mean | 90 % | CRPS | inside 90 | 80 | 50 | mean width 90 | interval score | integrated Brier | CPU ms |",
+    );
+    say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let mut rows = engines::all(cases);
+    match engines::reference(shared, cases) {
+        Ok(answers) => rows.push(answers),
+        Err(why) => say(&format!("reference/gridbma.py did not run ({why}); set ETALON_PEER_PYTHON to a Python with numpy and scipy")),
+    }
+    let seen: Vec<&Case> = cases.iter().collect();
+    for answers in rows {
+        let worth = worth(&seen, &answers.answers.iter().collect::<Vec<_>>());
+        say(&format!("{} {:.2} |", row(&answers.name, &worth), 1e3 * answers.seconds));
+    }
+}
+
+/// Root mean squared error of the logarithm by domain, beside the last value and single families by least squares.
+fn language(shared: &Path) {
+    let fitted = |case: &Case, families: Vec<_>| Curve::fit(&case.observations, &Options { families, ..case.options() }).expect("it fits");
+    let ours = |case: &Case| {
+        let curve = fitted(case, families::averaged());
+        Box::new(move |n: f64| curve.forecast(n).median) as Box<dyn Fn(f64) -> f64>
+    };
+    let last = |case: &Case| {
+        let value = case.means().last().map_or(0.0, |m| m.1);
+        Box::new(move |_: f64| value) as Box<dyn Fn(f64) -> f64>
+    };
+    say("\n**M4 benchmark, language: the second half of the range from the first, RMSLE**\n");
+    say("| domain | curves | etalon | last value | power3, least squares | m4 | broken-power |");
+    say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for (domain, cases) in cases::language(shared) {
+        let alone = |name: &'static str| {
+            rmsle(&cases, |case| {
+                let line = fitted(case, vec![families::by_name(name).expect("it is a family")]).families().remove(0).line;
+                Box::new(move |n| line.at(n))
+            })
+        };
+        let values = [rmsle(&cases, ours), rmsle(&cases, last), alone("power3"), alone("m4"), alone("broken-power")];
+        say(&format!("| {domain} | {} | {} |", cases.len(), values.map(|v| format!("{v:.5}")).join(" | ")));
+    }
+}
+
+/// Seven sizes of five seeds.
+fn typical() -> Vec<Observation> {
+    let score =
+        |n: f64, seed: u64| 0.7 - 0.6 * (1.0 + n / 40.0).powf(-0.8) + 0.004 * (seed as f64 - 2.0) * (1.0 + 0.3 * (n * seed as f64).sin());
+    let of_size = |n: f64| (0..5).map(move |seed| Observation { n, score: score(n, seed), seed: Some(seed) });
+    [20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 200.0].into_iter().flat_map(of_size).collect()
+}
+
+fn forecasts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("forecast");
+    group.sample_size(20);
+    let mut printed = false;
+    let observations = typical();
+    let forecast = |observations: &[Observation]| {
+        let curve = Curve::fit(observations, &Options::default()).expect("it fits");
+        [curve.forecast(400.0), curve.forecast(600.0)]
+    };
+    group.bench_function("7 sizes x 5 seeds, at 2x and 3x", |bencher| {
+        if !std::mem::replace(&mut printed, true) {
+            let shared = shared();
+            table("LCDB 1.1, development half: up to a third of the data, asked at all of it", &shared, &cases::classifiers(&shared));
+            table("ActionFormer on THUMOS14 and ActivityNet: 10, 20 and 40 %, asked at 100 %", &shared, &cases::detectors(&shared));
+            language(&shared);
+            let begun = Instant::now();
+            (0..10_000).into_par_iter().for_each(|_| {
+                std::hint::black_box(forecast(&observations));
+            });
+            say(&format!("\n10,000 curves of 7 sizes x 5 seeds with 2 forecasts each: {:.1} s\n", begun.elapsed().as_secs_f64()));
+        }
+        bencher.iter(|| forecast(&observations));
+    });
+    group.finish();
+}
+
+/// Learns the prior; only when asked for by name, because it takes long.
+fn learned(_: &mut Criterion) {
+    const ROUNDS: usize = 4;
+    if !std::env::args().any(|a| a == "learn") {
+        return;
+    }
+    let shared = shared();
+    let (classifiers, detectors) = (cases::classifiers(&shared), cases::detectors(&shared));
+    let detectors: Vec<&Case> = detectors.iter().collect();
+    say("\n| data sets | median error | mean | 90 % | CRPS | inside 90 | 80 | 50 | mean width 90 | interval score | |");
+    say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    for held_out in 0..5 {
+        let (test, train): (Vec<&Case>, Vec<&Case>) = classifiers.iter().partition(|c| learn::fold(&classifiers, c) == held_out);
+        let prior = learn::learn(&train, &detectors, ROUNDS);
+        say(&row(&format!("part {held_out}, held out ({})", test.len()), &learn::of(&test, &prior)));
+        say(&row(&format!("part {held_out}, with the shipped prior"), &learn::of(&test, &Prior::default())));
+    }
+    say(&format!("\nlearned on all: {:#?}", learn::learn(&classifiers.iter().collect::<Vec<_>>(), &detectors, ROUNDS)));
+}
