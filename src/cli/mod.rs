@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod evaluate;
 mod fit;
+mod observations;
 pub mod parity;
 mod plan;
 mod profile;

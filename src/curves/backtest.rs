@@ -58,14 +58,19 @@ pub struct Backtest {
 /// Sizes a fit must keep for its prediction to count.
 const FEWEST: usize = 3;
 
-/// Predicts every size from every set of at least three smaller ones. `None` with fewer than four sizes.
+/// Fits at most: where there are more sizes, every second, third … from the last is tried.
+const CUTS: usize = 8;
+
+/// Predicts every size from sets of at least three smaller ones. `None` with fewer than four sizes.
 ///
 /// # Errors
 /// As [`Curve::fit`].
 pub fn backtest(observations: &[Observation], options: &Options) -> Result<Option<Backtest>, Error> {
     let observed = Observed::new(observations, options)?;
     let n: Vec<f64> = observed.sizes.iter().map(|s| s.n).collect();
-    let cuts: Vec<f64> = n.iter().take(n.len() - 1).skip(FEWEST - 1).copied().collect();
+    let candidates = &n[(FEWEST - 1).min(n.len() - 1)..n.len() - 1];
+    let mut cuts: Vec<f64> = candidates.iter().rev().step_by(candidates.len().div_ceil(CUTS).max(1)).copied().collect();
+    cuts.reverse();
     let of_cut = |&cut: &f64| {
         let seen: Vec<Observation> = observations.iter().filter(|o| o.n <= cut).copied().collect();
         let curve = Curve::fit(&seen, options)?;

@@ -25,6 +25,9 @@ pub struct Options {
     pub ceiling: Option<f64>,
     /// Instances of the test set, where known: a score is never known better than a share of so many.
     pub test_instances: Option<f64>,
+    /// Training videos at which all seeds share their videos because there are no others (100 % of a pool): their spread
+    /// then leaves out what another pool would have given.
+    pub pool: Option<f64>,
     /// An improvement that matters, in the scale of the observations.
     pub worthwhile: f64,
     /// What is believed before the curve is seen.
@@ -39,6 +42,7 @@ impl Default for Options {
             families: families::averaged(),
             ceiling: None,
             test_instances: None,
+            pool: None,
             worthwhile: 0.01,
             prior: Prior::default(),
         }
@@ -250,9 +254,12 @@ impl Curve {
         paths
     }
 
-    /// The families with their share of the forecast, heaviest first, each fitted alone.
+    /// The families with their share of the forecast, heaviest first, each fitted alone. An average holds the constant too.
     pub fn families(&self) -> Vec<FamilyFit> {
-        let (weights, _) = self.posterior.weights();
+        let (mut weights, constant) = self.posterior.weights();
+        if weights.len() > 1 {
+            weights.push((&families::Constant, constant));
+        }
         let ln_n: Vec<f64> = self.observed.fitted().iter().map(|s| s.n.ln()).collect();
         let mean: Vec<f64> = self.observed.fitted().iter().map(|s| s.mean).collect();
         let variances = self.observed.variances(self.observed.typical_spare());
@@ -264,11 +271,6 @@ impl Curve {
         let mut fits: Vec<FamilyFit> = weights.iter().map(fit).collect();
         fits.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         fits
-    }
-
-    /// Share of the forecast of a curve that has not moved yet, 0..1.
-    pub fn constant(&self) -> f64 {
-        self.posterior.weights().1
     }
 
     /// What to keep in mind about the fit itself. `families` as [`Self::families`] gives them.

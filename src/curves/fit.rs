@@ -152,6 +152,10 @@ impl Problem<'_> {
         const ITERATIONS: u64 = 400;
         const FLAT: f64 = 1e-8;
         const STEP: f64 = 0.25;
+        if start.is_empty() {
+            let (ceiling, rise, cost) = self.levels(&Shape::default());
+            return Fitted { ceiling, rise, shape: Shape::default(), stop: Stop::Converged, spread: None, cost };
+        }
         let mut simplex = vec![start.clone()];
         simplex.extend((0..start.len()).map(|k| {
             let mut corner = start.clone();

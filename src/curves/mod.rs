@@ -18,6 +18,8 @@ mod fit;
 mod linalg;
 mod observation;
 mod posterior;
+#[cfg(test)]
+mod properties;
 mod reach;
 mod summary;
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub(super) struct Observed {
     least_error: f64,
     /// Instances of the test set, where known: a score is never known better than a share of so many.
     test_instances: Option<f64>,
+    /// Variance of the mean at the size where all seeds share their videos, which their spread does not show.
+    shared: Option<(f64, f64)>,
 }
 
 impl Observed {
@@ -73,6 +75,7 @@ impl Observed {
             return Err(Error::TooFewSizes(sizes.len()));
         }
         let noise = Noise::new(&sizes);
+        let shared = options.pool.and_then(|pool| shared_variance(&sizes, pool));
         let least_error = options.ceiling.map_or(0.0, |ceiling| 1.0 - scale.inward(ceiling));
         let best = sizes.iter().map(|s| s.mean).fold(0.0, f64::max);
         match options.ceiling {
@@ -81,7 +84,7 @@ impl Observed {
             }
             _ => {}
         }
-        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances })
+        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances, shared })
     }
 
     /// Least error that is possible.
@@ -119,7 +122,7 @@ impl Observed {
                 shrunk / s.seeds as f64
             }
         };
-        self.fitted().iter().map(|s| of(s).max(self.sampling(s.mean)).max(Noise::LEAST)).collect()
+        self.fitted().iter().map(|s| (of(s).max(self.sampling(s.mean)) + self.shared_at(s.n)).max(Noise::LEAST)).collect()
     }
 
     /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).
@@ -140,6 +143,10 @@ impl Observed {
         self.sizes.iter().all(|s| s.mean == self.sizes[0].mean && s.sd.is_none_or(|sd| sd == 0.0))
     }
 
+    fn shared_at(&self, n: f64) -> f64 {
+        self.shared.filter(|shared| shared.0 == n).map_or(0.0, |shared| shared.1)
+    }
+
     /// Variance that a share has because the test set is finite; seeds do not average it away.
     fn sampling(&self, score: f64) -> f64 {
         self.test_instances.map_or(0.0, |count| score * (1.0 - score) / count)
@@ -156,6 +163,14 @@ impl Size {
         let centre = mean(&scores).expect("a group has a member");
         Self { n: group[0].0, mean: centre, sd: standard_deviation(&scores), seeds: scores.len() }
     }
+}
+
+/// The part of the seed variance that the smaller sizes promise for `pool` and its seeds do not show: it comes from the
+/// choice of videos, is common to all of them and does not average away.
+fn shared_variance(sizes: &[Size], pool: f64) -> Option<(f64, f64)> {
+    let smaller: Vec<Size> = sizes.iter().filter(|s| s.n < pool).copied().collect();
+    let own = sizes.iter().find(|s| s.n == pool)?.sd?.powi(2);
+    Some((pool, (Noise::new(&smaller)?.variance(pool) - own).max(0.0)))
 }
 
 /// Standard deviation of the mean scores around lines through their neighbours in ln n, by the median.
@@ -275,6 +290,16 @@ mod tests {
         let observed = Observed::new(&observe(&rows), &Options::default()).unwrap();
         let variances = observed.variances(0.0);
         assert!(variances[2] > 1e-6 && variances[2] < variances[0], "{variances:?}");
+    }
+
+    #[test]
+    fn seeds_that_share_their_videos_are_not_believed_more_than_others() {
+        let spread = |n: f64| if n == 40.0 { 0.001 } else { 0.02 };
+        let rows: Vec<(f64, f64)> =
+            [10.0, 20.0, 30.0, 40.0].iter().flat_map(|&n| [-1.0, 0.0, 1.0].map(|e| (n, 0.5 + e * spread(n)))).collect();
+        let of = |pool| Observed::new(&observe(&rows), &Options { pool, ..Options::default() }).unwrap().variances(0.0);
+        let (independent, shared) = (of(None), of(Some(40.0)));
+        assert!(shared[3] > 5.0 * independent[3] && shared[..3] == independent[..3], "{independent:?} {shared:?}");
     }
 
     #[test]

@@ -66,8 +66,6 @@ pub struct Summary {
     pub observations: Vec<Size>,
     /// Families, most probable first.
     pub families: Vec<FamilyFit>,
-    /// Share of the forecast of a curve that has not moved yet and may take off; the families have the rest.
-    pub constant: f64,
     /// What twice and three times the largest size are worth.
     pub gains: Vec<Gain>,
     /// Whether doubling the data still brings a worthwhile improvement.
@@ -105,7 +103,6 @@ impl Curve {
         Ok(Summary {
             name: name.to_owned(),
             observations: self.sizes(),
-            constant: self.constant(),
             saturation: self.saturation(),
             gains: [2.0, 3.0].map(|times| self.gain(times)).into(),
             families,

@@ -2,6 +2,7 @@
 
 mod arctan;
 mod broken_power;
+mod constant;
 mod exponential;
 mod gompertz;
 mod hill;
@@ -13,6 +14,7 @@ mod power4;
 mod weibull;
 
 use super::CurveFamily;
+pub use constant::Constant;
 
 /// Every family, in the order of reports.
 pub const ALL: [&dyn CurveFamily; 11] = [
