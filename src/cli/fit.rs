@@ -1,5 +1,7 @@
 //! `etalon fit`: learning curves through records or a table, forecasts and data requirements.
 
+mod figures;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,6 +11,7 @@ use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::curves::{At, Curve, CurveFamily, Direction, Observation, Options, Questions, Summary, families};
+use crate::report::figures::forecast::Score;
 use crate::report::source::Stored;
 
 /// Fit learning curves and say what more data would give.
@@ -22,6 +25,7 @@ use crate::report::source::Stored;
   etalon fit results --experiment sbhar                only those of that experiment
   etalon fit --curve scores.csv --by model --json      any table with columns n, score and (optionally) seed
   etalon fit --curve loss.csv --decreasing             losses
+  etalon fit --curve scores.csv --figures figures      every curve drawn with its forecast and backtest
 
 A row of the table whose score is empty asks for a forecast at its n.")]
 pub struct Args {
@@ -49,6 +53,9 @@ pub struct Args {
     /// Use this family alone instead of mixing all.
     #[arg(long, value_name = "NAME", value_parser = family)]
     family: Option<&'static dyn CurveFamily>,
+    /// Folder for figures: NAME-forecast.svg and .png of every curve, and with --family NAME-residuals.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
     /// The scores are losses: smaller is better.
     #[arg(long)]
     decreasing: bool,
@@ -129,6 +136,9 @@ struct Series {
 #[derive(Serialize)]
 struct Output {
     curves: Vec<Summary>,
+    /// Files of `--figures`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    figures: Vec<PathBuf>,
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
@@ -143,20 +153,35 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if series.is_empty() {
         return Err(Error::Empty { path: path.clone() }.into());
     }
-    let curves = series.par_iter().map(|s| summarise(path, s, args, &options)).collect::<Result<Vec<_>, Error>>()?;
+    let fitted = series.par_iter().map(|s| summarise(path, s, args, &options)).collect::<Result<Vec<_>, Error>>()?;
+    let figures = match &args.figures {
+        Some(folder) => figures::write(folder, &fitted, &series, &score_of(args), args.family.is_some(), ui)?,
+        None => Vec::new(),
+    };
+    let curves: Vec<Summary> = fitted.into_iter().map(|f| f.0).collect();
     if ui.json {
-        ui.json(&Output { curves })?;
+        ui.json(&Output { curves, figures })?;
     } else {
         curves.iter().for_each(|curve| show(curve, ui));
+        figures.iter().for_each(|path| ui.line(path.display().to_string()));
     }
     Ok(Exit::Done)
 }
 
-fn summarise(path: &Path, series: &Series, args: &Args, options: &Options) -> Result<Summary, Error> {
+/// What the figures' vertical axis shows.
+fn score_of(args: &Args) -> Score {
+    match (&args.store, args.decreasing) {
+        (Some(_), _) => Score { label: "average mAP, %".to_owned(), factor: 100.0 },
+        (None, false) => Score { label: "score".to_owned(), factor: 1.0 },
+        (None, true) => Score { label: "loss".to_owned(), factor: 1.0 },
+    }
+}
+
+fn summarise(path: &Path, series: &Series, args: &Args, options: &Options) -> Result<(Summary, Curve), Error> {
     let at = args.at.iter().chain(&series.asked).copied().collect();
     let questions = Questions { at, targets: args.target.clone() };
     Curve::fit(&series.observations, options)
-        .and_then(|curve| curve.summary(&series.name, &series.observations, &questions, options))
+        .and_then(|curve| Ok((curve.summary(&series.name, &series.observations, &questions, options)?, curve)))
         .map_err(|source| Error::Curve { path: path.to_owned(), name: series.name.clone(), source })
 }
 

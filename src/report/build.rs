@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Pair, Report, Spread};
 use super::source::observation;
 use super::{efficiency, hardware, pairs};
-use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
+use crate::curves::{At, Curve, Observation, Options, Questions};
 use crate::profile::Trace;
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
@@ -41,8 +41,6 @@ pub struct Failure {
 const SCHEMA: u32 = 1;
 /// An overtaking of this probability is told at the top.
 const SURE: f64 = 0.9;
-/// Points of a figure's forecast fan.
-const FAN_POINTS: usize = 72;
 
 /// Builds the report. Partly filled grids are reported as far as they go.
 pub fn build(input: &Input) -> Report {
@@ -117,7 +115,7 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
         Curve::fit(&observations, &options).and_then(|curve| Ok((curve.summary(name, &observations, &plan.questions, &options)?, curve)));
     let (curve, fan, no_curve) = match fitted {
         Ok((summary, curve)) => {
-            let fan = fan(&curve, &summary);
+            let fan = curve.fan(summary.forecasts.iter().map(|f| f.n).fold(0.0, f64::max));
             (Some(summary), fan, None)
         }
         Err(error) => (None, Vec::new(), Some(error.to_string())),
@@ -133,17 +131,6 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
         fan,
         total,
     }
-}
-
-/// The expected score on sizes spaced evenly in ln n, with the largest observed size among them.
-fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
-    let first = summary.observations[0].n;
-    let largest = curve.largest();
-    let last = summary.forecasts.iter().map(|f| f.n).fold(largest, f64::max);
-    let mut sizes: Vec<f64> = (0..=FAN_POINTS).map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64)).collect();
-    sizes.push(largest);
-    sizes.sort_by(f64::total_cmp);
-    sizes.into_par_iter().map(|n| curve.expected(n)).collect()
 }
 
 fn by_fraction<'a>(records: &[&'a Record]) -> Vec<(f64, Vec<&'a Record>)> {

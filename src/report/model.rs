@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::curves::{Crossing, Forecast, Summary};
+use crate::curves::{Crossing, FanPoint, Summary};
 
 /// Everything a reader needs to believe the result, or to run it again.
 #[derive(Clone, Debug, Serialize)]
@@ -51,7 +51,7 @@ pub struct ModelReport {
     /// Why there is no curve.
     pub no_curve: Option<String>,
     /// The expected score from the smallest size to the largest forecast, for figures.
-    pub fan: Vec<Forecast>,
+    pub fan: Vec<FanPoint>,
     /// Sum over its cells.
     pub total: Cost,
 }

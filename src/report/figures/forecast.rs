@@ -1,0 +1,225 @@
+//! One fitted curve: what was measured, what is expected beyond it, and what the method would have foretold.
+
+use super::chart::{Axis, Chart, Labels, Mark, Series};
+use super::charts::{multiple, number_tick, sizes};
+use crate::curves::{Backtest, FamilyFit, FanPoint, Prediction, Size, Summary};
+
+/// A curve to draw.
+pub struct Fitted<'a> {
+    /// Identifier of the figure.
+    pub id: String,
+    /// Chooses colour and marker.
+    pub place: usize,
+    /// Written at the end of the curve.
+    pub name: &'a str,
+    /// What was asked of the curve.
+    pub summary: &'a Summary,
+    /// From the smallest size to the largest forecast.
+    pub fan: &'a [FanPoint],
+    /// Videos and score of every training.
+    pub scores: Vec<(f64, f64)>,
+    /// Names of sizes, such as "40 %"; others are named as multiples of the largest observed one.
+    pub sizes: Vec<(f64, String)>,
+    /// What the scores are.
+    pub score: Score,
+}
+
+/// What the vertical axis shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Of the axis, with the unit.
+    pub label: String,
+    /// From the scale of the observations to that unit: 100 for percent.
+    pub factor: f64,
+}
+
+impl Score {
+    fn tick(&self, value: f64) -> String {
+        number_tick(value * self.factor)
+    }
+
+    /// Digits that a reader can use: three, or one of a percentage.
+    fn value(&self, value: f64) -> String {
+        format!("{:.*}", if self.factor > 1.0 { 1 } else { 3 }, value * self.factor)
+    }
+}
+
+/// A family with less of the forecast has no line of its own.
+const NOTABLE: f64 = 0.05;
+/// Share of the axis between two foretold marks of one size.
+const STEP: f64 = 0.011;
+/// A score axis begins at 0 unless everything lies above this share of the highest value.
+const HIGH: f64 = 0.4;
+
+/// Seeds, means, curve and forecast with its intervals, single families behind, and the backtest beside the means.
+pub fn forecast(fitted: &Fitted<'_>) -> Chart {
+    let (summary, score) = (fitted.summary, &fitted.score);
+    let observed = &summary.observations;
+    let (first, largest) = (observed[0].n, observed[observed.len() - 1].n);
+    let last = fitted.fan.last().map_or(largest, |f| f.expected.n).max(largest);
+    let x = sizes(first, last, wanted_sizes(fitted, largest));
+    let y = score_axis(fitted);
+    let fan = || fitted.fan.iter().map(|f| (f.expected.n, f.expected.median));
+    let level = fitted.fan.first().map_or(0.9, |f| f.expected.interval.level);
+    let repeated = observed.iter().any(|s| s.seeds > 1);
+    let foretold = summary.backtest.as_ref().map_or_else(Vec::new, |b| foretold(b, observed, &x, &y));
+    let thin: Vec<_> = summary.families.iter().filter(|f| f.weight >= NOTABLE).flat_map(|f| family_line(f, &x, &y)).collect();
+    // As the tables print it: the fan is without the noise of a fresh measurement.
+    let end = summary.forecasts.iter().filter(|f| f.n > largest).max_by(|a, b| a.n.total_cmp(&b.n));
+    let detail = end.map_or_else(String::new, |f| {
+        format!("{} ({}–{})", score.value(f.median), score.value(f.interval.lower), score.value(f.interval.upper))
+    });
+    let band = format!("{:.0} % interval", 100.0 * level);
+    let wide = level > 0.5;
+    let marks = [
+        (repeated, Mark::Dot, "single seed"),
+        (true, Mark::Mean, if repeated { "mean ± sd" } else { "measured" }),
+        (true, Mark::Line, "median of the fit"),
+        (wide, Mark::Core, "50 % interval"),
+        (true, Mark::Band, &band),
+        (!foretold.is_empty(), Mark::Foretold, "backtest"),
+        (!thin.is_empty(), Mark::Thin, "single families"),
+    ];
+    let series = Series {
+        place: fitted.place,
+        label: fitted.name.to_owned(),
+        detail,
+        line: fan().filter(|p| p.0 <= largest).collect(),
+        dashed: if last > largest { fan().filter(|p| p.0 >= largest).collect() } else { Vec::new() },
+        band: fitted.fan.iter().map(|f| (f.expected.n, f.expected.interval.lower, f.expected.interval.upper)).collect(),
+        core: if wide { fitted.fan.iter().map(|f| (f.expected.n, f.half.lower, f.half.upper)).collect() } else { Vec::new() },
+        dots: if repeated { fitted.scores.clone() } else { Vec::new() },
+        bars: observed.iter().map(|s| bar(s, s.sd.unwrap_or(0.0), s.mean, &y)).collect(),
+        foretold,
+        hollow: false,
+    };
+    Chart {
+        id: fitted.id.clone().into(),
+        title: format!("Forecast of {}", fitted.name),
+        description: description(fitted, &band),
+        boundaries: if last > largest * 1.02 { vec![(largest, "forecast →".to_owned())] } else { Vec::new() },
+        x,
+        y,
+        series: vec![series],
+        labels: Labels::AtEnd,
+        thin,
+        legend: marks.into_iter().filter(|m| m.0).map(|(_, mark, text)| (mark, text.to_owned())).collect(),
+    }
+}
+
+fn description(fitted: &Fitted<'_>, band: &str) -> String {
+    let score = &fitted.score;
+    let (first, last) = (&fitted.summary.observations[0], &fitted.summary.observations[fitted.summary.observations.len() - 1]);
+    let measured = format!(
+        "{}, {}: {} with {:.0} training videos, {} with {:.0}.",
+        fitted.name,
+        score.label,
+        score.value(first.mean),
+        first.n,
+        score.value(last.mean),
+        last.n
+    );
+    let forecasts = fitted.summary.forecasts.iter().map(|f| {
+        let (low, high) = (score.value(f.interval.lower), score.value(f.interval.upper));
+        format!(" Forecast with {:.0}: {} ({band} {low} to {high}).", f.n, score.value(f.median))
+    });
+    measured + &forecasts.collect::<String>()
+}
+
+/// The largest size first, then forecasts, the smallest, and the rest: what is most wanted keeps its label.
+fn wanted_sizes(fitted: &Fitted<'_>, largest: f64) -> Vec<(f64, String)> {
+    let named = |n: f64| {
+        let known = fitted.sizes.iter().find(|s| (s.0 / n - 1.0).abs() < 1e-9);
+        (n, known.map_or_else(|| multiple(n, largest), |s| s.1.clone()))
+    };
+    let observed = || fitted.summary.observations.iter().map(|s| s.n);
+    let forecasts = fitted.summary.forecasts.iter().map(|f| f.n);
+    std::iter::once(largest).chain(forecasts).chain(observed()).map(named).collect()
+}
+
+/// Holds what was measured, the fan and the medians of the backtest.
+fn score_axis(fitted: &Fitted<'_>) -> Axis {
+    let fan = fitted.fan.iter().flat_map(|f| [f.expected.interval.lower, f.expected.interval.upper]);
+    let measured = fitted.summary.observations.iter().flat_map(|s| [s.mean - s.sd.unwrap_or(0.0), s.mean + s.sd.unwrap_or(0.0)]);
+    let foretold = fitted.summary.backtest.iter().flat_map(|b| b.predictions.iter().map(|p| p.predicted));
+    let all = || fitted.scores.iter().map(|s| s.1);
+    let (low, high) =
+        fan.chain(measured).chain(foretold).chain(all()).fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
+    // Scores end at 1; losses may not.
+    let high = if all().all(|s| s <= 1.0) { high.min(1.0) } else { high };
+    match low > HIGH * high {
+        true => Axis::close(&fitted.score.label, low.max(0.0), high, |v| fitted.score.tick(v)),
+        false => Axis::from_zero(&fitted.score.label, high, |v| fitted.score.tick(v)),
+    }
+}
+
+/// Mean and spread, within the axis.
+fn bar(size: &Size, spread: f64, at: f64, y: &Axis) -> (f64, f64, f64, f64) {
+    (size.n, within(at - spread, y), at, within(at + spread, y))
+}
+
+fn within(value: f64, y: &Axis) -> f64 {
+    value.clamp(y.range.0, y.range.1)
+}
+
+/// The parts of a family's line that lie in the plot.
+fn family_line(fit: &FamilyFit, x: &Axis, y: &Axis) -> Vec<Vec<(f64, f64)>> {
+    const POINTS: usize = 120;
+    let (low, high) = x.range;
+    let all: Vec<(f64, f64)> =
+        (0..=POINTS).map(|i| low * (high / low).powf(i as f64 / POINTS as f64)).map(|n| (n, fit.line.at(n))).collect();
+    let inside = |point: &(f64, f64)| (y.range.0..=y.range.1).contains(&point.1);
+    all.split(|point| !inside(point)).filter(|part| part.len() > 1).map(<[_]>::to_vec).collect()
+}
+
+/// The predictions left of the size they are for, the furthest-reaching leftmost; where there is no room for all, those
+/// from the fewest data, which are the hardest test.
+fn foretold(backtest: &Backtest, observed: &[Size], x: &Axis, y: &Axis) -> Vec<(f64, f64, f64, f64)> {
+    let mut marks = Vec::new();
+    for pair in observed.windows(2) {
+        let (before, n) = (pair[0].n, pair[1].n);
+        let room = 0.7 * (x.position(n) - x.position(before));
+        let mut of_size: Vec<&Prediction> = backtest.predictions.iter().filter(|p| p.n == n).collect();
+        of_size.sort_by(|a, b| a.fitted_to.total_cmp(&b.fitted_to));
+        of_size.truncate(((room / STEP) as usize).max(1));
+        let count = of_size.len();
+        marks.extend(of_size.into_iter().enumerate().map(|(i, p)| {
+            let share = x.position(n) - (STEP * (count - i) as f64).min(room.max(STEP / 2.0));
+            let at = x.range.0 * (x.range.1 / x.range.0).powf(share);
+            (at, within(p.interval.lower, y), within(p.predicted, y), within(p.interval.upper, y))
+        }));
+    }
+    marks
+}
+
+/// What one family's own fit leaves over: observed minus fitted mean per size, each with the standard error of the mean.
+pub fn residuals(id: &str, fit: &FamilyFit, observed: &[Size], score: &Score) -> Chart {
+    let largest = observed[observed.len() - 1].n;
+    let error = |s: &Size| s.sd.map_or(0.0, |sd| sd / (s.seeds as f64).sqrt());
+    let reach = observed.iter().zip(&fit.residuals).map(|(s, r)| r.abs() + error(s)).fold(0.0, f64::max).max(1e-4);
+    let unit = if score.factor > 1.0 { "points" } else { "score" };
+    let label = format!("measured − {}, {unit} ± standard error", fit.name);
+    let y = Axis::close(&label, -reach, reach, |v| score.tick(v).replace('-', "−"));
+    let x = sizes(observed[0].n, largest, observed.iter().rev().map(|s| (s.n, multiple(s.n, largest))).collect());
+    let bars = observed.iter().zip(&fit.residuals).map(|(s, &r)| bar(s, error(s), r, &y)).collect();
+    let off = observed
+        .iter()
+        .zip(&fit.residuals)
+        .map(|(s, r)| format!("{:+.*} at {:.0}", if score.factor > 1.0 { 2 } else { 4 }, r * score.factor, s.n));
+    Chart {
+        id: id.to_owned().into(),
+        title: format!("Residuals of {}", fit.name),
+        description: format!(
+            "Measured minus fitted mean score of the family {} by number of training videos, with standard errors: {}.",
+            fit.name,
+            off.collect::<Vec<_>>().join(", ")
+        ),
+        thin: vec![vec![(x.range.0, 0.0), (x.range.1, 0.0)]],
+        x,
+        y,
+        series: vec![Series { bars, ..Series::default() }],
+        labels: Labels::AtPoint,
+        boundaries: Vec::new(),
+        legend: Vec::new(),
+    }
+}
