@@ -100,7 +100,8 @@ impl Posterior {
 
     /// Families with their share of the weight, and the share of the constant.
     pub fn weights(&self) -> (Vec<(&'static dyn CurveFamily, f64)>, f64) {
-        let of = |holds: &dyn Fn(Option<usize>) -> bool| self.components.iter().filter(|c| holds(c.shape)).map(|c| c.weight).sum::<f64>();
+        let of =
+            |holds: &dyn Fn(Option<usize>) -> bool| self.components.iter().filter(|c| holds(c.shape)).fold(0.0, |sum, c| sum + c.weight);
         let families = self.grid.blocks().map(|(family, shapes)| (family, of(&|g| g.is_some_and(|g| shapes.contains(&g))))).collect();
         (families, of(&|g| g.is_none()))
     }

@@ -223,3 +223,108 @@ pub fn residuals(id: &str, fit: &FamilyFit, observed: &[Size], score: &Score) ->
         legend: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Stream;
+    use crate::curves::{At, Curve, Direction, Observation, Options, Questions};
+    use crate::report::figures::{png, svg};
+
+    fn observations(sizes: &[f64], seeds: u64, score: impl Fn(f64) -> f64) -> Vec<Observation> {
+        let mut stream = Stream::new(3, "test/figures");
+        let of_size = |&n: &f64| (0..seeds).map(|seed| (n, seed)).collect::<Vec<_>>();
+        let observe = |(n, seed): (f64, u64)| Observation { n, score: (score(n) + 0.01 * stream.normal()).max(0.0), seed: Some(seed) };
+        sizes.iter().flat_map(of_size).map(observe).collect()
+    }
+
+    fn chart(observations: &[Observation], options: &Options) -> Chart {
+        let curve = Curve::fit(observations, options).unwrap();
+        let questions = Questions { at: vec![At::Times(3.0)], targets: Vec::new() };
+        let summary = curve.summary("curve", observations, &questions, options).unwrap();
+        forecast(&Fitted {
+            id: "curve-forecast".to_owned(),
+            place: 0,
+            name: "curve",
+            summary: &summary,
+            fan: &curve.fan(3.0 * curve.largest()),
+            scores: observations.iter().map(|o| (o.n, o.score)).collect(),
+            sizes: vec![(160.0, "100 %".to_owned())],
+            score: Score { label: "score".to_owned(), factor: 1.0 },
+        })
+    }
+
+    const SIZES: [f64; 6] = [20.0, 40.0, 60.0, 80.0, 120.0, 160.0];
+
+    fn rising() -> Chart {
+        chart(&observations(&SIZES, 3, |n| 0.8 * n / (n + 60.0)), &Options::default())
+    }
+
+    #[test]
+    fn predictions_stand_left_of_their_size_and_right_of_the_one_before() {
+        let chart = rising();
+        let marks = &chart.series[0].foretold;
+        // From 3, 4 and 5 sizes: 3 + 2 + 1 predictions, all of which have room.
+        assert_eq!(marks.len(), 6);
+        for (i, n) in SIZES.iter().enumerate().skip(3) {
+            let own = marks.iter().filter(|m| SIZES[i - 1] < m.0 && m.0 < *n).count();
+            assert_eq!(own, i - 2, "{n}: {marks:?}");
+        }
+    }
+
+    #[test]
+    fn everything_drawn_lies_in_the_plot() {
+        let flat = chart(&observations(&SIZES, 3, |_| 0.02), &Options::default());
+        let losses =
+            chart(&observations(&SIZES, 2, |n| 4.0 / n.sqrt()), &Options { direction: Direction::Decreasing, ..Options::default() });
+        for chart in [rising(), flat, losses] {
+            let inside = |&(x, y): &(f64, f64)| {
+                let (x, y) = (chart.x.position(x), chart.y.position(y));
+                assert!((-1e-9..=1.0 + 1e-9).contains(&x) && (-1e-9..=1.0 + 1e-9).contains(&y), "{x} {y}");
+            };
+            let series = &chart.series[0];
+            series.line.iter().chain(&series.dashed).chain(&series.dots).chain(chart.thin.iter().flatten()).for_each(inside);
+            series.band.iter().chain(&series.core).for_each(|b| [(b.0, b.1), (b.0, b.2)].iter().for_each(inside));
+            series.bars.iter().chain(&series.foretold).for_each(|b| [(b.0, b.1), (b.0, b.2), (b.0, b.3)].iter().for_each(inside));
+            assert!(series.band.iter().zip(&series.core).all(|(wide, half)| wide.1 <= half.1 && half.2 <= wide.2));
+        }
+    }
+
+    #[test]
+    fn the_legend_explains_what_is_there_and_nothing_else() {
+        let marks = |chart: &Chart| chart.legend.iter().map(|l| l.0).collect::<Vec<_>>();
+        assert_eq!(marks(&rising()), [Mark::Dot, Mark::Mean, Mark::Line, Mark::Core, Mark::Band, Mark::Foretold, Mark::Thin]);
+        let few = observations(&SIZES[..3], 1, |n| 0.8 * n / (n + 60.0));
+        let narrow = chart(&few, &Options { level: 0.5, ..Options::default() });
+        assert_eq!(marks(&narrow), [Mark::Mean, Mark::Line, Mark::Band, Mark::Thin]);
+        assert!(narrow.series[0].core.is_empty() && narrow.series[0].dots.is_empty());
+    }
+
+    #[test]
+    fn sizes_carry_their_names_or_multiples_of_the_largest() {
+        let names: Vec<_> = rising().x.ticks.into_iter().map(|t| t.sublabel.unwrap()).collect();
+        assert!(names.contains(&"100 %".to_owned()) && names.contains(&"3×".to_owned()) && names.contains(&"0.5×".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn a_figure_becomes_a_picture_where_there_is_a_font() {
+        let chart = rising();
+        assert!(svg::draw(&chart).unwrap().contains("curve-forecast-desc"));
+        match png::draw(&chart) {
+            Ok(bytes) => assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 20_000, "{} bytes", bytes.len()),
+            Err(error) => assert!(error.to_string().contains("needs a font"), "{error}"),
+        }
+    }
+
+    #[test]
+    fn residuals_stand_around_nought_with_their_standard_errors() {
+        let observations = observations(&SIZES, 4, |n| 0.8 * n / (n + 60.0));
+        let curve = Curve::fit(&observations, &Options::default()).unwrap();
+        let (families, sizes) = (curve.families(), curve.sizes());
+        let chart = residuals("r", &families[0], &sizes, &Score { label: "score".to_owned(), factor: 1.0 });
+        let bars = &chart.series[0].bars;
+        assert_eq!(bars.iter().map(|b| b.2).collect::<Vec<_>>(), families[0].residuals);
+        assert!(bars.iter().zip(&sizes).all(|(b, s)| (b.3 - b.1 - s.sd.unwrap()).abs() < 1e-12), "half the sd on either side: four seeds");
+        assert!(chart.y.range.0 < 0.0 && 0.0 < chart.y.range.1 && chart.thin[0].iter().all(|p| p.1 == 0.0));
+    }
+}
