@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{Exit, Ui};
-use crate::curves::{At, Curve, CurveFamily, Direction, Observation, Options, Questions, Summary, families};
+use crate::curves::{At, Curve, CurveFamily, Direction, Observation, Options, Questions, Saturation, Summary, families};
 use crate::report::figures::forecast::Score;
 use crate::report::source::Stored;
 
@@ -277,19 +277,29 @@ fn show(curve: &Summary, ui: &Ui) {
         .map(|f| vec![number(f.n), score(f.median), format!("{} – {}", score(f.interval.lower), score(f.interval.upper))]);
     let level = curve.forecasts.first().map_or(0.0, |f| 100.0 * f.interval.level);
     ui.line(table(&["videos", "forecast", &format!("{level:.0} % interval")], forecasts));
+    let gains = curve.gains.iter().map(|g| {
+        let ends = format!("{:+.4} – {:+.4}", g.interval.lower, g.interval.upper);
+        vec![format!("{}x", g.times), format!("{:+.4}", g.median), ends, chance(g.probability)]
+    });
+    let worthwhile = curve.gains.first().map_or(0.01, |g| g.worthwhile);
+    ui.line(table(&["data", "improvement", &format!("{level:.0} % interval"), &format!("P of {worthwhile} or more")], gains));
     if !curve.targets.is_empty() {
-        let needed = |n: Option<f64>| n.map_or("not reachable".to_owned(), number);
-        let targets = curve.targets.iter().map(|t| {
-            let range =
-                t.n_lower.map_or("–".to_owned(), |low| format!("{} – {}", number(low), t.n_upper.map_or("unbounded".into(), number)));
-            vec![score(t.score), needed(t.n_median), range, format!("{:.0} %", 100.0 * t.probability_reachable)]
-        });
+        let targets = curve
+            .targets
+            .iter()
+            .map(|t| vec![score(t.score), t.needed(), t.range().unwrap_or_else(|| "–".into()), chance(t.probability_reachable)]);
         ui.line(table(&["target", "videos needed", "interval", "reachable"], targets));
     }
+    ui.line(match curve.saturation {
+        Saturation::Rising => format!("verdict: still rising, twice the data almost surely brings {worthwhile} or more"),
+        Saturation::Saturated => format!("verdict: saturated, twice the data almost surely brings less than {worthwhile}"),
+        Saturation::Undecided => format!("verdict: these sizes do not decide whether twice the data brings {worthwhile} or more"),
+    });
     match &curve.backtest {
         Some(b) => ui.line(format!(
-            "backtest: {} predictions up to {:.1}x, median error {}, {:.0} % inside their interval",
+            "backtest: {} prediction{} up to {:.1}x, median error {}, {:.0} % inside their interval",
             b.predictions.len(),
+            if b.predictions.len() == 1 { "" } else { "s" },
             b.tested_factor,
             score(b.median_error),
             100.0 * b.coverage
@@ -311,6 +321,15 @@ fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 
 fn score(value: f64) -> String {
     format!("{value:.4}")
+}
+
+/// Never more certain than a forecast can be.
+fn chance(probability: f64) -> String {
+    match 100.0 * probability {
+        p if p > 99.5 => "> 99 %".to_owned(),
+        p if p < 0.5 => "< 1 %".to_owned(),
+        p => format!("{p:.0} %"),
+    }
 }
 
 fn number(n: f64) -> String {

@@ -174,7 +174,8 @@ fn a_fit_in_json_has_forecasts_targets_families_and_a_backtest() {
     }
     let families = curve["families"].as_array().unwrap();
     let weights: f64 = families.iter().map(|f| f["weight"].as_f64().unwrap()).sum();
-    assert!((weights - 1.0).abs() < 1e-9 && families.iter().all(|f| f["parameters"].is_array() && f["name"].is_string()));
+    let constant = curve["constant"].as_f64().unwrap();
+    assert!((weights + constant - 1.0).abs() < 1e-9 && families.iter().all(|f| f["parameters"].is_array() && f["name"].is_string()));
     assert!(curve["backtest"]["predictions"].is_array() && curve["warnings"].is_array(), "{curve}");
 
     let table = test.file("curve.csv", "n,score,seed\n10,0.2,0\n20,0.3,0\n40,0.38,0\n80,0.43,0\n160,,\n");
@@ -204,7 +205,8 @@ fn a_fit_draws_every_curve_into_files_that_any_system_takes() {
     let mixed = test.run(["fit", "--curve", table, "--by", "model", "--figures", "G"]);
     assert!(mixed.stdout.contains("a-b-c-forecast.svg") && !mixed.stdout.contains("residuals"), "{}", mixed.stdout);
     test.file("H", "a file");
-    test.run(["fit", "--curve", table, "--by", "model", "--figures", "H"]).fails_with(1, &["failed to write the figure H/"]);
+    test.run(["fit", "--curve", table, "--by", "model", "--figures", "H"])
+        .fails_with(8, &["failed to write the figure H/", "cannot create H"]);
 }
 
 #[test]

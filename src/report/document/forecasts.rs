@@ -85,16 +85,7 @@ fn needs(fitted: &[(&str, &Summary)]) -> Vec<Block> {
     let asked: Vec<(&str, &Reach)> = fitted.iter().flat_map(|(model, curve)| curve.targets.iter().map(move |t| (*model, t))).collect();
     let Some((_, first)) = asked.first() else { return Vec::new() };
     let row = |(model, t): &(&str, &Reach)| {
-        let (videos, interval) = match (t.reached, t.n_median, t.n_lower) {
-            (true, ..) => ("already reached".to_owned(), dash()),
-            (_, None, None) => ("not reachable".to_owned(), dash()),
-            (_, median, lower) => {
-                let videos = median.map_or_else(|| "not reachable".to_owned(), |n| format!("{n:.0}"));
-                let upper = t.n_upper.map_or_else(|| "open".to_owned(), |n| format!("{n:.0}"));
-                (videos, lower.map_or_else(dash, |low| format!("{low:.0} – {upper}")))
-            }
-        };
-        vec![(*model).to_owned(), percent(t.score), videos, interval, probability(t.probability_reachable)]
+        vec![(*model).to_owned(), percent(t.score), t.needed(), t.range().unwrap_or_else(dash), probability(t.probability_reachable)]
     };
     let level = format!("{:.0} % interval", 100.0 * first.level);
     let header = ["model", "average mAP (%)", "videos", &level, "P of reaching it"];

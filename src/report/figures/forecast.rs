@@ -44,6 +44,8 @@ impl Score {
     }
 }
 
+/// Characters that stand beside the end of a curve, and above the plot.
+const ROOM: (usize, usize) = (17, 60);
 /// A family with less of the forecast has no line of its own.
 const NOTABLE: f64 = 0.05;
 /// Share of the axis between two foretold marks of one size.
@@ -58,7 +60,14 @@ pub fn forecast(fitted: &Fitted<'_>) -> Chart {
     let (first, largest) = (observed[0].n, observed[observed.len() - 1].n);
     let last = fitted.fan.last().map_or(largest, |f| f.expected.n).max(largest);
     let x = sizes(first, last, wanted_sizes(fitted, largest));
-    let y = score_axis(fitted);
+    let mut y = score_axis(fitted);
+    // A name too long for the margin stands above the plot.
+    let label = if fitted.name.chars().count() <= ROOM.0 {
+        fitted.name.to_owned()
+    } else {
+        y.label = format!("{}: {}", shortened(fitted.name), y.label);
+        "forecast".to_owned()
+    };
     let fan = || fitted.fan.iter().map(|f| (f.expected.n, f.expected.median));
     let level = fitted.fan.first().map_or(0.9, |f| f.expected.interval.level);
     let repeated = observed.iter().any(|s| s.seeds > 1);
@@ -82,7 +91,7 @@ pub fn forecast(fitted: &Fitted<'_>) -> Chart {
     ];
     let series = Series {
         place: fitted.place,
-        label: fitted.name.to_owned(),
+        label,
         detail,
         line: fan().filter(|p| p.0 <= largest).collect(),
         dashed: if last > largest { fan().filter(|p| p.0 >= largest).collect() } else { Vec::new() },
@@ -104,6 +113,13 @@ pub fn forecast(fitted: &Fitted<'_>) -> Chart {
         labels: Labels::AtEnd,
         thin,
         legend: marks.into_iter().filter(|m| m.0).map(|(_, mark, text)| (mark, text.to_owned())).collect(),
+    }
+}
+
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(ROOM.1) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
     }
 }
 
