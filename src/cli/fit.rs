@@ -323,6 +323,10 @@ fn score(value: f64) -> String {
     format!("{value:.4}")
 }
 
+fn number(n: f64) -> String {
+    if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.2}") }
+}
+
 /// Never more certain than a forecast can be.
 fn chance(probability: f64) -> String {
     match 100.0 * probability {
@@ -330,10 +334,6 @@ fn chance(probability: f64) -> String {
         p if p < 0.5 => "< 1 %".to_owned(),
         p => format!("{p:.0} %"),
     }
-}
-
-fn number(n: f64) -> String {
-    if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.2}") }
 }
 
 #[cfg(test)]
