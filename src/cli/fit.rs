@@ -270,6 +270,8 @@ fn show(curve: &Summary, ui: &Ui) {
             parameters.join(", "),
         ]
     });
+    let unmoved = || vec!["none yet".into(), chance(curve.constant), "–".into(), "–".into(), "not moved yet, may take off".into()];
+    let fits = fits.chain((curve.constant >= 0.005).then(unmoved));
     ui.line(table(&["family", "weight", "asymptote", "R²", "parameters"], fits));
     let forecasts = curve
         .forecasts

@@ -153,19 +153,28 @@ fn backtests(fitted: &[(&str, &Summary)]) -> Vec<Block> {
 }
 
 fn families(fitted: &[(&str, &Summary)]) -> Table {
-    let rows = fitted.iter().flat_map(|(model, curve)| {
-        curve.families.iter().map(move |f| {
+    let share = |weight: f64| format!("{:.0} %", 100.0 * weight);
+    let mut rows = Vec::new();
+    for (model, curve) in fitted {
+        rows.extend(curve.families.iter().map(|f| {
             let parameters: Vec<String> = f.parameters.iter().map(|p| format!("{} {}", p.name, short(p.value))).collect();
-            let (weight, r2) = (format!("{:.0} %", 100.0 * f.weight), f.r2.map_or_else(dash, |r| format!("{r:.3}")));
-            vec![(*model).to_owned(), f.name.to_owned(), weight, percent(f.asymptote), r2, parameters.join(", ")]
-        })
-    });
+            let r2 = f.r2.map_or_else(dash, |r| format!("{r:.3}"));
+            vec![(*model).to_owned(), f.name.to_owned(), share(f.weight), percent(f.asymptote), r2, parameters.join(", ")]
+        }));
+        if curve.constant >= LEAST_SHARE {
+            let text = "a curve that has not moved yet and may take off with more data".to_owned();
+            rows.push(vec![(*model).to_owned(), "none yet".to_owned(), share(curve.constant), dash(), dash(), text]);
+        }
+    }
     let header = ["model", "family", "weight", "asymptote (%)", "R²", "parameters"];
-    let mut families = table("Curve families behind the forecast, each fitted alone", &header, rows.collect());
+    let mut families = table("Curve families behind the forecast, each fitted alone", &header, rows);
     families.text_columns = vec![0, 1, 5];
     families.folded = true;
     families
 }
+
+/// A curve that has not moved yet is named from this share of the forecast on.
+const LEAST_SHARE: f64 = 0.005;
 
 /// Models without a curve, and what to keep in mind of the others.
 fn remarks(report: &Report) -> Vec<String> {
