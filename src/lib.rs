@@ -8,6 +8,8 @@
 //! - *snippet*: one feature vector; *window*: a fixed number of snippets; *proposal*: a candidate segment; *tIoU*: temporal
 //!   intersection over union
 //! - *observation*: (n, score) of a record; *fit*: a curve through observations; *forecast*: its value at a larger n
+//! - *backtest*: forecasts of sizes that were held back, beside what was measured; *outlook*: what twice the data would give;
+//!   *prospect*: who would be ahead then
 //! - *channel*: one quantity a sensor reads; *trace*: every reading of a run; *profile*: what a run used, with the origin of each
 //!   number; *baseline* and *candidate*: what a comparison holds against each other
 

@@ -1,5 +1,7 @@
 //! `etalon fit`: learning curves through records or a table, forecasts and data requirements.
 
+mod figures;
+
 use std::path::PathBuf;
 
 use comfy_table::Table;
@@ -9,7 +11,8 @@ use serde::Serialize;
 
 use super::observations::{Columns, Error, Series, read_store, read_table};
 use super::{Exit, Ui};
-use crate::curves::{self, At, Curve, CurveFamily, Direction, Options, Questions, Summary, families};
+use crate::curves::{self, At, Curve, CurveFamily, Direction, Options, Questions, Saturation, Summary, families};
+use crate::report::figures::forecast::Score;
 
 /// Fit learning curves and say what more data would give.
 ///
@@ -57,6 +60,9 @@ pub struct Args {
     /// An improvement that matters, for the verdict on saturation.
     #[arg(long, value_name = "SCORE", default_value_t = 0.01, value_parser = probability)]
     worthwhile: f64,
+    /// Folder for figures: NAME-forecast.svg and .png of every curve, and with --family NAME-residuals.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
 }
 
 fn probability(text: &str) -> Result<f64, String> {
@@ -77,6 +83,16 @@ fn family(name: &str) -> Result<&'static dyn CurveFamily, String> {
 #[derive(Serialize)]
 struct Output {
     curves: Vec<Summary>,
+    /// Files of `--figures`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    figures: Vec<PathBuf>,
+}
+
+/// A fitted curve and where it comes from.
+struct Fitted<'a> {
+    series: &'a Series,
+    curve: Curve,
+    summary: Summary,
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
@@ -103,14 +119,20 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         worthwhile: args.worthwhile,
         ..Options::default()
     };
-    let (curves, failed): (Vec<_>, Vec<_>) = series.par_iter().map(|s| summarise(s, args, &options)).partition_map(|fitted| match fitted {
-        Ok(curve) => Either::Left(curve),
+    let (fitted, failed): (Vec<_>, Vec<_>) = series.par_iter().map(|s| summarise(s, args, &options)).partition_map(|fitted| match fitted {
+        Ok(fitted) => Either::Left(fitted),
         Err(failed) => Either::Right(failed),
     });
+    let figures = match &args.figures {
+        Some(folder) => figures::write(folder, &fitted, &score_of(args, direction), args.family.is_some(), ui)?,
+        None => Vec::new(),
+    };
+    let curves: Vec<Summary> = fitted.into_iter().map(|f| f.summary).collect();
     if ui.json {
-        ui.json(&Output { curves })?;
+        ui.json(&Output { curves, figures })?;
     } else {
         curves.iter().for_each(|curve| show(curve, ui));
+        figures.iter().for_each(|path| ui.line(path.display().to_string()));
     }
     // What could be fitted has been told by now.
     let (count, all, path) = (failed.len(), series.len(), path.clone());
@@ -121,12 +143,23 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
 }
 
-fn summarise(series: &Series, args: &Args, options: &Options) -> Result<Summary, (String, curves::Error)> {
+/// What the figures' vertical axis shows.
+fn score_of(args: &Args, direction: Direction) -> Score {
+    match (&args.store, direction) {
+        (Some(_), _) => Score { label: "average mAP, %".to_owned(), factor: 100.0 },
+        (None, Direction::Increasing) => Score { label: "score".to_owned(), factor: 1.0 },
+        (None, Direction::Decreasing) => Score { label: "loss".to_owned(), factor: 1.0 },
+    }
+}
+
+fn summarise<'a>(series: &'a Series, args: &Args, options: &Options) -> Result<Fitted<'a>, (String, curves::Error)> {
     let at = args.at.iter().chain(&series.asked).copied().collect();
     let questions = Questions { at, targets: args.target.clone() };
-    Curve::fit(&series.observations, options)
-        .and_then(|curve| curve.summary(&series.name, &series.observations, &questions, options))
-        .map_err(|error| (series.name.clone(), error))
+    let fitted = Curve::fit(&series.observations, options).and_then(|curve| {
+        let summary = curve.summary(&series.name, &series.observations, &questions, options)?;
+        Ok(Fitted { series, curve, summary })
+    });
+    fitted.map_err(|error| (series.name.clone(), error))
 }
 
 fn show(curve: &Summary, ui: &Ui) {
@@ -138,13 +171,7 @@ fn show(curve: &Summary, ui: &Ui) {
     ));
     let fits = curve.families.iter().map(|f| {
         let parameters: Vec<String> = f.parameters.iter().map(|p| format!("{} {:.3}", p.name, p.value)).collect();
-        vec![
-            f.name.into(),
-            format!("{:.0} %", 100.0 * f.weight),
-            score(f.asymptote),
-            f.r2.map_or("–".into(), |r| format!("{r:.3}")),
-            parameters.join(", "),
-        ]
+        vec![f.name.into(), chance(f.weight), score(f.asymptote), f.r2.map_or("–".into(), |r| format!("{r:.3}")), parameters.join(", ")]
     });
     ui.line(table(&["family", "weight", "asymptote", "R²", "parameters"], fits));
     let forecasts = curve
@@ -153,19 +180,29 @@ fn show(curve: &Summary, ui: &Ui) {
         .map(|f| vec![number(f.n), score(f.median), format!("{} – {}", score(f.interval.lower), score(f.interval.upper))]);
     let level = curve.forecasts.first().map_or(0.0, |f| 100.0 * f.interval.level);
     ui.line(table(&["videos", "forecast", &format!("{level:.0} % interval")], forecasts));
+    let gains = curve.gains.iter().map(|g| {
+        let ends = format!("{:+.4} – {:+.4}", g.interval.lower, g.interval.upper);
+        vec![format!("{}x", g.times), format!("{:+.4}", g.median), ends, chance(g.probability)]
+    });
+    let worthwhile = curve.gains.first().map_or(0.01, |g| g.worthwhile);
+    ui.line(table(&["data", "improvement", &format!("{level:.0} % interval"), &format!("P of {worthwhile} or more")], gains));
     if !curve.targets.is_empty() {
-        let needed = |n: Option<f64>| n.map_or("not reachable".to_owned(), number);
-        let targets = curve.targets.iter().map(|t| {
-            let range =
-                t.n_lower.map_or("–".to_owned(), |low| format!("{} – {}", number(low), t.n_upper.map_or("unbounded".into(), number)));
-            vec![score(t.score), needed(t.n_median), range, format!("{:.0} %", 100.0 * t.probability_reachable)]
-        });
+        let targets = curve
+            .targets
+            .iter()
+            .map(|t| vec![score(t.score), t.needed(), t.range().unwrap_or_else(|| "–".into()), chance(t.probability_reachable)]);
         ui.line(table(&["target", "videos needed", "interval", "reachable"], targets));
     }
+    ui.line(match curve.saturation {
+        Saturation::Rising => format!("verdict: still rising, twice the data almost surely brings {worthwhile} or more"),
+        Saturation::Saturated => format!("verdict: saturated, twice the data almost surely brings less than {worthwhile}"),
+        Saturation::Undecided => format!("verdict: these sizes do not decide whether twice the data brings {worthwhile} or more"),
+    });
     match &curve.backtest {
         Some(b) => ui.line(format!(
-            "backtest: {} predictions up to {:.1}x, median error {}, {:.0} % inside their interval",
+            "backtest: {} prediction{} up to {:.1}x, median error {}, {:.0} % inside their interval",
             b.predictions.len(),
+            if b.predictions.len() == 1 { "" } else { "s" },
             b.tested_factor,
             score(b.median_error),
             100.0 * b.coverage
@@ -191,4 +228,13 @@ fn score(value: f64) -> String {
 
 fn number(n: f64) -> String {
     if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.2}") }
+}
+
+/// Never more certain than a forecast can be.
+fn chance(probability: f64) -> String {
+    match 100.0 * probability {
+        p if p > 99.5 => "> 99 %".to_owned(),
+        p if p < 0.5 => "< 1 %".to_owned(),
+        p => format!("{p:.0} %"),
+    }
 }

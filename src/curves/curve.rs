@@ -303,7 +303,7 @@ impl Curve {
         (n / self.largest()).ln()
     }
 
-    fn errors(&self, n: f64) -> Mixture {
+    pub(super) fn errors(&self, n: f64) -> Mixture {
         self.posterior.at(self.t(n), |_| 0.0)
     }
 
@@ -312,7 +312,7 @@ impl Curve {
     }
 
     /// Quantiles of the score from the distribution of the error.
-    fn outward(&self, errors: &Mixture, probabilities: &[f64]) -> Vec<f64> {
+    pub(super) fn outward(&self, errors: &Mixture, probabilities: &[f64]) -> Vec<f64> {
         let rising = self.observed.scale.outward(1.0) > self.observed.scale.outward(0.0);
         // A loss is an error in another unit; a score runs the other way.
         let mirrored: Vec<f64> = if rising { probabilities.iter().rev().map(|q| 1.0 - q).collect() } else { probabilities.to_vec() };

@@ -78,8 +78,11 @@ proptest! {
         // As many seeds as usual, spread like the largest size's.
         let last: Vec<&Observation> = any.observations.iter().filter(|o| o.n == before.largest()).collect();
         let centre = last.iter().map(|o| o.score).sum::<f64>() / last.len() as f64;
-        let mut more = any.observations.clone();
-        more.extend(last.iter().map(|o| Observation { n, score: (expected.median + o.score - centre).clamp(0.0, 1.0), seed: o.seed }));
+        let added: Vec<Observation> =
+            last.iter().map(|o| Observation { n, score: expected.median + o.score - centre, seed: o.seed }).collect();
+        // Cut at an end of the scale they would no longer lie around what was expected.
+        prop_assume!(added.iter().all(|o| (0.0..=1.0).contains(&o.score)));
+        let more = [any.observations.clone(), added].concat();
         let after = fit(&more).expected(n);
         // Beyond noise: the spread over seeds is itself only known from what was seen.
         let sd = fit(&more).sizes().last().and_then(|s| s.sd).unwrap_or(0.02);

@@ -26,6 +26,28 @@ pub struct Reach {
     pub reached: bool,
 }
 
+impl Reach {
+    /// The median in words: a number of videos, "already reached" or "not reachable".
+    pub fn needed(&self) -> String {
+        match self.n_median {
+            _ if self.reached => "already reached".to_owned(),
+            Some(n) => videos(n),
+            None => "not reachable".to_owned(),
+        }
+    }
+
+    /// The interval in words, its upper end "open" where no amount within the horizon is sure enough; `None` when there is
+    /// not even a lower end, or the score is already reached.
+    pub fn range(&self) -> Option<String> {
+        let lower = self.n_lower.filter(|_| !self.reached)?;
+        Some(format!("{} – {}", videos(lower), self.n_upper.map_or_else(|| "open".to_owned(), videos)))
+    }
+}
+
+fn videos(n: f64) -> String {
+    if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.1}") }
+}
+
 /// When equally probable curves first reach a score.
 pub struct Requirement {
     /// Videos needed, ascending; infinite for curves that do not get there within the horizon.
@@ -105,6 +127,25 @@ fn crossing(at: &[f64], scores: &[f64], largest: f64, target: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn needs_are_words_where_there_is_no_number() {
+        let reach = Reach {
+            score: 0.6,
+            n_median: Some(120.0),
+            n_lower: Some(8.04),
+            n_upper: None,
+            level: 0.9,
+            probability_reachable: 0.8,
+            horizon: 4000.0,
+            reached: false,
+        };
+        assert_eq!((reach.needed(), reach.range().unwrap()), ("120".to_owned(), "8.0 – open".to_owned()));
+        let never = Reach { n_median: None, n_lower: None, ..reach };
+        assert_eq!((never.needed(), never.range()), ("not reachable".to_owned(), None));
+        let done = Reach { reached: true, ..reach };
+        assert_eq!((done.needed(), done.range()), ("already reached".to_owned(), None));
+    }
 
     #[test]
     fn a_crossing_lies_on_the_line_between_two_sizes() {

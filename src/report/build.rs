@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::model::{ClassRow, Completeness, Cost, CountedNote, Fact, FractionRow, Missing, ModelReport, Pair, Report, Spread};
+use super::model::{
+    ClassRow, Completeness, Cost, CountedNote, FEWEST_SIZES, Fact, FractionRow, Missing, ModelReport, Outlook, Pair, Report, Spread,
+};
 use super::source::observation;
 use super::{efficiency, hardware, pairs};
-use crate::curves::{At, Curve, Forecast, Observation, Options, Questions, Summary};
+use crate::curves::{At, Curve, Observation, Options, Questions};
 use crate::profile::Trace;
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
@@ -41,8 +43,6 @@ pub struct Failure {
 const SCHEMA: u32 = 1;
 /// An overtaking of this probability is told at the top.
 const SURE: f64 = 0.9;
-/// Points of a figure's forecast fan.
-const FAN_POINTS: usize = 72;
 
 /// Builds the report. Partly filled grids are reported as far as they go.
 pub fn build(input: &Input) -> Report {
@@ -52,10 +52,12 @@ pub fn build(input: &Input) -> Report {
         by_model.entry(&record.model).or_default().push(record);
     }
     let by_model: Vec<_> = by_model.into_iter().collect();
-    let mut models: Vec<ModelReport> = by_model.par_iter().map(|(name, records)| model_report(name, records, &plan)).collect();
-    models.sort_by(|a, b| best_score(b).total_cmp(&best_score(a)));
+    let mut fitted: Vec<(ModelReport, Option<Curve>)> =
+        by_model.par_iter().map(|(name, records)| model_report(name, records, &plan)).collect();
+    fitted.sort_by(|a, b| best_score(&b.0).total_cmp(&best_score(&a.0)));
     let completeness = completeness(input);
-    let pairs = pairs::of(&models);
+    let pairs = pairs::of(&fitted);
+    let models: Vec<ModelReport> = fitted.into_iter().map(|f| f.0).collect();
     let tiou = input.records.first().map_or_else(Vec::new, |r| r.scores.tiou.clone());
     Report {
         schema: SCHEMA,
@@ -108,42 +110,51 @@ fn best_score(model: &ModelReport) -> f64 {
     model.fractions.last().map_or(0.0, |f| f.average_map.mean)
 }
 
-fn model_report(name: &str, records: &[&Record], plan: &Plan) -> ModelReport {
+/// A model's results, and the curve itself for what compares models.
+fn model_report(name: &str, records: &[&Record], plan: &Plan) -> (ModelReport, Option<Curve>) {
     let fractions: Vec<FractionRow> = by_fraction(records).iter().map(|(percent, cells)| fraction_row(*percent, cells)).collect();
-    let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells));
+    let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells, records));
     let observations: Vec<Observation> = records.iter().map(|r| observation(r)).collect();
     let options = Options::default();
     let fitted =
         Curve::fit(&observations, &options).and_then(|curve| Ok((curve.summary(name, &observations, &plan.questions, &options)?, curve)));
-    let (curve, fan, no_curve) = match fitted {
+    let outlook_at = |k: usize| outlook(records, |r| r.scores.map.get(k).copied());
+    let thresholds = fractions.last().map_or(0, |f| f.map.len());
+    let thresholds = (0..thresholds).into_par_iter().map(outlook_at).collect();
+    let (summary, fan, no_curve, curve) = match fitted {
         Ok((summary, curve)) => {
-            let fan = fan(&curve, &summary);
-            (Some(summary), fan, None)
+            let fan = curve.fan(summary.forecasts.iter().map(|f| f.n).fold(0.0, f64::max));
+            (Some(summary), fan, None, Some(curve))
         }
-        Err(error) => (None, Vec::new(), Some(error.to_string())),
+        Err(error) => (None, Vec::new(), Some(error.to_string()), None),
     };
     let total = Cost { peak_rss_bytes: peak(records), wall_s: sum(records, |r| r.usage.wall_s), cpu_s: sum(records, |r| r.usage.cpu_s) };
-    ModelReport {
+    let report = ModelReport {
         name: name.to_owned(),
         parameters: records.iter().find_map(|r| r.training.parameters),
         fractions,
         classes,
-        curve,
+        curve: summary,
         no_curve,
         fan,
+        outlook: outlook(records, |r| Some(r.scores.average_map)),
+        thresholds,
         total,
-    }
+    };
+    (report, curve)
 }
 
-/// The expected score on sizes spaced evenly in ln n, with the largest observed size among them.
-fn fan(curve: &Curve, summary: &Summary) -> Vec<Forecast> {
-    let first = summary.observations[0].n;
-    let largest = curve.largest();
-    let last = summary.forecasts.iter().map(|f| f.n).fold(largest, f64::max);
-    let mut sizes: Vec<f64> = (0..=FAN_POINTS).map(|i| first * (last / first).powf(i as f64 / FAN_POINTS as f64)).collect();
-    sizes.push(largest);
-    sizes.sort_by(f64::total_cmp);
-    sizes.into_par_iter().map(|n| curve.expected(n)).collect()
+/// What twice the data would give to one part of the scores, where it was measured at enough sizes.
+fn outlook(records: &[&Record], score: impl Fn(&Record) -> Option<f64>) -> Option<Outlook> {
+    let observed = |r: &&Record| Some(Observation { score: score(r)?, ..observation(r) });
+    let observations: Vec<Observation> = records.iter().filter_map(observed).collect();
+    let sizes: BTreeSet<u64> = observations.iter().map(|o| o.n.to_bits()).collect();
+    if sizes.len() < FEWEST_SIZES {
+        return None;
+    }
+    let curve = Curve::fit(&observations, &Options::default()).ok()?;
+    let gain = curve.gain(2.0);
+    Some(Outlook { forecast: curve.forecast(gain.n), gain })
 }
 
 fn by_fraction<'a>(records: &[&'a Record]) -> Vec<(f64, Vec<&'a Record>)> {
@@ -171,16 +182,19 @@ fn fraction_row(percent: f64, cells: &[&Record]) -> FractionRow {
     }
 }
 
-fn class_rows(cells: &[&Record]) -> Vec<ClassRow> {
+/// The classes of `cells`, with the outlook from all `records` of the model.
+fn class_rows(cells: &[&Record], records: &[&Record]) -> Vec<ClassRow> {
     let names: BTreeSet<&String> = cells.iter().flat_map(|r| r.scores.per_class.keys()).collect();
-    let row = |name: &String| {
+    let row = |name: &&String| {
+        let name = *name;
         let of_seed: Vec<&Vec<f64>> = cells.iter().filter_map(|r| r.scores.per_class.get(name)).collect();
         let thresholds = of_seed.iter().map(|ap| ap.len()).min().unwrap_or(0);
         let averages: Vec<f64> = of_seed.iter().filter_map(|ap| mean(ap)).collect();
         let at = |k: usize| Spread::of(&of_seed.iter().map(|ap| ap[k]).collect::<Vec<_>>());
-        ClassRow { name: name.clone(), average: Spread::of(&averages), ap: (0..thresholds).map(at).collect() }
+        let outlook = outlook(records, |r| mean(r.scores.per_class.get(name)?));
+        ClassRow { name: name.clone(), average: Spread::of(&averages), ap: (0..thresholds).map(at).collect(), outlook }
     };
-    names.into_iter().map(row).collect()
+    names.par_iter().map(row).collect()
 }
 
 impl Spread {

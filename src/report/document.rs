@@ -1,8 +1,10 @@
 //! The report as an ordered list of blocks (texts, tables, figures), shared by the Markdown and HTML renderers.
 
+mod forecasts;
 mod format;
 pub(super) mod hardware;
 mod models;
+mod outlook;
 pub(super) mod profiles;
 
 use serde::Serialize;
@@ -10,7 +12,7 @@ use serde::Serialize;
 use super::figures::{self, Chart};
 use super::model::{Cost, FractionRow, ModelReport, Report};
 use crate::report::figures::charts::tiou_range;
-use format::{dash, duration, grouped, memory, percent, percent_label, short, spread};
+use format::{dash, duration, grouped, memory, percent_label, spread};
 
 /// A part of the page with its heading.
 #[derive(Debug, Serialize)]
@@ -54,9 +56,9 @@ impl Document {
         let sections = vec![
             curves(report, &charts),
             models::pairs(report, &charts),
-            forecasts(report),
-            thresholds(report),
-            classes(report),
+            forecasts::forecasts(report, &charts),
+            outlook::thresholds(report),
+            outlook::classes(report),
             models::efficiency(report, &charts),
             costs(report, &charts),
             hardware::cells(report, &charts),
@@ -113,127 +115,6 @@ fn union_of_fractions(report: &Report) -> Vec<&FractionRow> {
     rows.sort_by(|a, b| a.percent.total_cmp(&b.percent));
     rows.dedup_by(|a, b| a.percent == b.percent);
     rows
-}
-
-fn forecasts(report: &Report) -> Section {
-    let (mut rows, mut needs, mut families, mut remarks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut level = 90.0;
-    for model in &report.models {
-        let Some(curve) = &model.curve else {
-            remarks.extend(model.no_curve.as_ref().map(|why| format!("{}: {why}.", model.name)));
-            continue;
-        };
-        let largest = curve.observations.last().map_or(1.0, |s| s.n);
-        let backtest = curve.backtest.as_ref();
-        for f in &curve.forecasts {
-            level = 100.0 * f.interval.level;
-            rows.push(vec![
-                model.name.clone(),
-                format!("{:.0}", f.n),
-                format!("{:.1}", f.n / largest),
-                percent(f.median),
-                format!("{} – {}", percent(f.interval.lower), percent(f.interval.upper)),
-                backtest.map_or_else(dash, |b| percent(b.median_error)),
-                backtest.map_or_else(dash, |b| format!("{:.0} % of {}", 100.0 * b.coverage, b.predictions.len())),
-                backtest.map_or_else(dash, |b| format!("{:.1}", b.tested_factor)),
-            ]);
-        }
-        for t in &curve.targets {
-            let n = |value: Option<f64>, none: &str| value.map_or_else(|| none.to_owned(), |n| format!("{n:.0}"));
-            needs.push(vec![
-                model.name.clone(),
-                percent(t.score),
-                n(t.n_median, "not reachable"),
-                t.n_lower.map_or_else(dash, |low| format!("{low:.0} – {}", n(t.n_upper, "unbounded"))),
-                format!("{:.0} %", 100.0 * t.probability_reachable),
-            ]);
-        }
-        for f in &curve.families {
-            let parameters: Vec<String> = f.parameters.iter().map(|p| format!("{} {}", p.name, short(p.value))).collect();
-            let r2 = f.r2.map_or_else(dash, |r| format!("{r:.3}"));
-            families.push(vec![
-                model.name.clone(),
-                f.name.to_owned(),
-                format!("{:.0} %", 100.0 * f.weight),
-                percent(f.asymptote),
-                r2,
-                parameters.join(", "),
-            ]);
-        }
-        remarks.extend(curve.warnings.iter().map(|w| format!("{}: {w}.", model.name)));
-    }
-    let mut blocks = Vec::new();
-    if !rows.is_empty() {
-        let header = [
-            "model",
-            "videos",
-            "of today",
-            "forecast",
-            &format!("{level:.0} % interval"),
-            "backtest error",
-            "backtest coverage",
-            "tested to",
-        ];
-        blocks.push(Block::Table(table("Expected average mAP (%) at more data", &header, rows)));
-        blocks.push(text(
-            "The interval says where a repetition of this protocol would measure the mean score. The backtest fits only the smaller sizes and predicts the larger \
-             ones that were measured: its error is the median distance in mAP points, its coverage the share of measurements inside their interval, and a forecast \
-             beyond the factor tested deserves less trust.",
-        ));
-    }
-    if !needs.is_empty() {
-        blocks.push(Block::Table(table(
-            "Training videos needed for a score",
-            &["model", "average mAP (%)", "videos", "interval", "probability of reaching it"],
-            needs,
-        )));
-    }
-    if !families.is_empty() {
-        let mut families =
-            table("Curve families behind the forecast", &["model", "family", "weight", "asymptote (%)", "R²", "parameters"], families);
-        families.text_columns = vec![0, 1, 5];
-        blocks.push(Block::Table(families));
-    }
-    if !remarks.is_empty() {
-        blocks.push(Block::List { items: remarks });
-    }
-    section("forecasts", "What more data would give", blocks)
-}
-
-fn thresholds(report: &Report) -> Section {
-    let mut header = vec!["training part".to_owned(), "videos".to_owned()];
-    header.extend(report.tiou.iter().map(|t| format!("@{t}")));
-    header.push("average".to_owned());
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let of_model = |model: &ModelReport| {
-        let row = |f: &FractionRow| {
-            let mut cells = vec![percent_label(f.percent), format!("{:.0}", f.videos)];
-            cells.extend(f.map.iter().map(spread));
-            cells.push(spread(&f.average_map));
-            cells
-        };
-        Block::Table(table(format!("{}: mAP (%) at each tIoU", model.name), &header, model.fractions.iter().map(row).collect()))
-    };
-    section("tiou", "Per tIoU", report.models.iter().map(of_model).collect())
-}
-
-fn classes(report: &Report) -> Section {
-    let mut names: Vec<&str> = report.models.iter().flat_map(|m| &m.classes).map(|c| c.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() {
-        return section("classes", "Per class", Vec::new());
-    }
-    let row = |name: &&str| {
-        let of_model = |m: &ModelReport| m.classes.iter().find(|c| c.name == **name).map_or_else(dash, |c| spread(&c.average));
-        std::iter::once((*name).to_owned()).chain(report.models.iter().map(of_model)).collect()
-    };
-    let header: Vec<&str> = std::iter::once("class").chain(report.models.iter().map(|m| m.name.as_str())).collect();
-    let largest = report.models.iter().filter_map(|m| m.fractions.last()).map(|f| f.percent).fold(0.0, f64::max);
-    let caption = format!("AP (%) averaged over tIoU {} at {largest} % of the training part", tiou_range(&report.tiou));
-    let mut classes = table(caption, &header, names.iter().map(row).collect());
-    classes.folded = classes.rows.len() > 24;
-    section("classes", "Per class", vec![Block::Table(classes)])
 }
 
 fn costs(report: &Report, charts: &[Chart]) -> Section {

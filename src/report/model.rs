@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::curves::{Crossing, Forecast, Summary};
+use crate::curves::{Crossing, FanPoint, Forecast, Gain, Summary};
 
 /// Everything a reader needs to believe the result, or to run it again.
 #[derive(Clone, Debug, Serialize)]
@@ -51,9 +51,25 @@ pub struct ModelReport {
     /// Why there is no curve.
     pub no_curve: Option<String>,
     /// The expected score from the smallest size to the largest forecast, for figures.
-    pub fan: Vec<Forecast>,
+    pub fan: Vec<FanPoint>,
+    /// What twice the data would give; `None` with fewer than [`FEWEST_SIZES`] sizes.
+    pub outlook: Option<Outlook>,
+    /// The same at each threshold, from a curve through the scores at that threshold alone.
+    pub thresholds: Vec<Option<Outlook>>,
     /// Sum over its cells.
     pub total: Cost,
+}
+
+/// With fewer sizes than this, parts of a score are not forecast.
+pub const FEWEST_SIZES: usize = 3;
+
+/// What twice the data would give.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Outlook {
+    /// Where a repetition would measure the mean score.
+    pub forecast: Forecast,
+    /// Over the largest fraction.
+    pub gain: Gain,
 }
 
 /// The cells of one fraction.
@@ -86,6 +102,8 @@ pub struct ClassRow {
     pub average: Spread,
     /// AP at each threshold.
     pub ap: Vec<Spread>,
+    /// What twice the data would give to `average`; `None` with fewer than [`FEWEST_SIZES`] sizes.
+    pub outlook: Option<Outlook>,
 }
 
 /// Mean and standard deviation over seeds.
@@ -119,6 +137,19 @@ pub struct Pair {
     pub crossing: Option<Crossing>,
     /// Mean number of training instances where the means cross.
     pub instances: Option<f64>,
+    /// Beyond the largest fraction that both have; empty when either has no curve.
+    pub prospects: Vec<Prospect>,
+}
+
+/// Who would be ahead with more data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Prospect {
+    /// Multiple of the largest size that both have.
+    pub times: f64,
+    /// Training videos.
+    pub n: f64,
+    /// Probability that `ahead` has the higher expected score there, the curves of the two being drawn independently.
+    pub probability: f64,
 }
 
 /// What can be spent.

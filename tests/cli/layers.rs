@@ -27,6 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tch", &["nn/", "detectors/native.rs"]),
     ("polars", &["store/table.rs"]),
     ("plotters", &["report/figures/", "report/figures.rs"]),
+    ("resvg", &["report/figures/png.rs"]),
     ("argmin", &["curves/fit.rs"]),
     ("nvml_wrapper", &["profile/sensors/gpu/"]),
     ("perf_event", &["profile/sensors/perf.rs"]),

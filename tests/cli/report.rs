@@ -184,6 +184,31 @@ fn a_fit_in_json_has_forecasts_targets_families_and_a_backtest() {
 }
 
 #[test]
+fn a_fit_draws_every_curve_into_files_that_any_system_takes() {
+    let test = CliTest::new();
+    let rows = [10, 20, 40, 80].map(|n| format!("a/b|c,{n},{}\na b c,{n},{}\n", 0.1 + f64::from(n) / 400.0, 0.5 - 1.0 / f64::from(n)));
+    let table = test.file("scores.csv", &format!("model,n,score\n{}", rows.concat()));
+    let table = table.to_str().unwrap();
+    let fitted =
+        test.run(["fit", "--curve", table, "--by", "model", "--figures", "F/deep", "--family", "hill", "--json", "--quiet"]).json();
+    let files: Vec<&str> = fitted["figures"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    let drawn = |name: &str| format!("F/deep/{name}");
+    for name in ["a-b-c-forecast.svg", "a-b-c-residuals.svg", "a-b-c-2-forecast.svg", "a-b-c-2-residuals.svg"] {
+        assert!(files.contains(&drawn(name).as_str()), "{files:?}");
+        assert_well_formed(&read(&test.dir.path().join(drawn(name))));
+    }
+    // A machine without fonts has no pictures, and says so.
+    let pictures: Vec<&&str> = files.iter().filter(|f| f.ends_with(".png")).collect();
+    assert!(pictures.is_empty() || pictures.len() == 4, "{files:?}");
+    pictures.iter().for_each(|f| assert!(std::fs::read(test.dir.path().join(f)).unwrap().starts_with(b"\x89PNG")));
+    let mixed = test.run(["fit", "--curve", table, "--by", "model", "--figures", "G"]);
+    assert!(mixed.stdout.contains("a-b-c-forecast.svg") && !mixed.stdout.contains("residuals"), "{}", mixed.stdout);
+    test.file("H", "a file");
+    test.run(["fit", "--curve", table, "--by", "model", "--figures", "H"])
+        .fails_with(8, &["failed to write the figure H/", "cannot create H"]);
+}
+
+#[test]
 fn stored_detections_score_again_to_what_is_stored() {
     let test = finished();
     let again = test.run(["evaluate", "--store", "S", "--json"]).json();

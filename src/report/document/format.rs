@@ -21,7 +21,8 @@ pub fn spread(s: &Spread) -> String {
 /// A difference of scores in mAP points, with its sign.
 pub fn points(mean: f64, sd: Option<f64>) -> String {
     let spread = sd.map_or_else(String::new, |sd| format!(" ± {}", percent(sd)));
-    format!("{:+.1}{spread}", 100.0 * mean)
+    // What rounds to nought has no sign of its own.
+    format!("{:+.1}{spread}", (1000.0 * mean).round() / 10.0 + 0.0)
 }
 
 /// Two digits, never more certain than the draws behind it.
@@ -90,7 +91,10 @@ mod tests {
         assert_eq!((duration(3.21), duration(400.0), duration(7200.0)), ("3.2 s".into(), "6.7 min".into(), "2.0 h".into()));
         assert_eq!((memory(300 << 20), memory(3 << 30)), ("300 MiB".into(), "3.00 GiB".into()));
         assert_eq!((grouped(12), grouped(1_234_567)), ("12".into(), "1 234 567".into()));
-        assert_eq!((points(-0.0123, Some(0.004)), points(0.2, None)), ("-1.2 ± 0.4".into(), "+20.0".into()));
+        assert_eq!(
+            (points(-0.0123, Some(0.004)), points(0.2, None), points(-0.0001, None)),
+            ("-1.2 ± 0.4".into(), "+20.0".into(), "+0.0".into())
+        );
         assert_eq!((probability(0.9991), probability(0.0), probability(0.5)), ("> 0.99".into(), "< 0.01".into(), "0.50".into()));
         assert_eq!([0.0123, 1.234, 45.67, 12_345.6].map(significant), ["0.012", "1.23", "45.7", "12 346"]);
         assert_eq!(listed(&["a", "b", "c"].map(String::from)), "a, b and c");

@@ -5,7 +5,7 @@ use super::{Block, Section, figure, section, table, text};
 use crate::curves::{Chances, Crossing, FEWEST_SEEDS};
 use crate::report::figures::Chart;
 use crate::report::figures::charts::{contenders, memory_unit, time_unit, tradeoff_id};
-use crate::report::model::{Absent, Efficiency, Pair, Report, Resource, Tradeoff};
+use crate::report::model::{Absent, Efficiency, Pair, Prospect, Report, Resource, Tradeoff};
 
 pub fn pairs(report: &Report, charts: &[Chart]) -> Section {
     let measured: Vec<(&Pair, &Crossing)> = report.pairs.iter().filter_map(|p| Some((p, p.crossing.as_ref()?))).collect();
@@ -52,6 +52,7 @@ pub fn pairs(report: &Report, charts: &[Chart]) -> Section {
         explained.extend(columns.contains(&6).then_some(CHANCES));
         blocks.push(text(explained.join(" ")));
     }
+    blocks.extend(prospects(report));
     let items = remarks(report);
     if !items.is_empty() {
         blocks.push(Block::List { items });
@@ -61,7 +62,7 @@ pub fn pairs(report: &Report, charts: &[Chart]) -> Section {
 
 const PAIRED: &str = "A seed draws the same videos for every model, so differences are paired.";
 const AHEAD_FROM: &str = "“Ahead from” is where the mean difference last changes sign, on a line in ln n between the sizes measured; “no crossing” means \
-    that the mean lead never changes. Nothing is said of more videos than were measured.";
+    that the mean lead never changes. This table says nothing of more videos than were measured.";
 const CHANCES: &str = "The probabilities are of the expected difference over all seeds on these test videos, by Student’s t over the paired differences; to \
     overtake is to be behind at the fewest videos and ahead at the most. With all training videos the seeds differ in the training alone.";
 
@@ -100,6 +101,24 @@ fn interval(chances: &Chances, first: f64, last: f64) -> String {
     let (lower, upper) = (end(chances.from.lower), end(chances.from.upper));
     if lower == upper { lower } else { format!("{lower} – {upper}") }
 }
+
+/// Who would be ahead with more data, by the fitted curves.
+fn prospects(report: &Report) -> Vec<Block> {
+    let known: Vec<&Pair> = report.pairs.iter().filter(|p| !p.prospects.is_empty()).collect();
+    let Some(first) = known.first() else { return Vec::new() };
+    let cells =
+        |p: &&Pair| [p.ahead.clone(), p.behind.clone()].into_iter().chain(p.prospects.iter().map(|p| probability(p.probability))).collect();
+    let column = |p: &Prospect| format!("P ahead at {}×", p.times);
+    let header: Vec<String> = ["ahead today", "behind"].map(String::from).into_iter().chain(first.prospects.iter().map(column)).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut ahead = table("Who would be ahead with more data", &header, known.iter().map(cells).collect());
+    ahead.text_columns = vec![0, 1];
+    ahead.folded = ahead.rows.len() > 24;
+    vec![Block::Table(ahead), text(PROSPECTS)]
+}
+
+const PROSPECTS: &str = "Forecasts: of all pairs of a curve drawn from either model’s fit, the share in which the model that is ahead today has the \
+    higher expected score. The curves of two models are drawn independently, although they were measured on the same samples.";
 
 /// What the table cannot say of each pair.
 fn remarks(report: &Report) -> Vec<String> {

@@ -19,10 +19,31 @@ pub struct Chart {
     pub series: Vec<Series>,
     /// Where the names stand.
     pub labels: Labels,
-    /// (x, y) of a thin line behind everything, such as a Pareto front.
-    pub front: Vec<(f64, f64)>,
+    /// (x, y) of thin lines behind everything, such as a Pareto front.
+    pub thin: Vec<Vec<(f64, f64)>>,
     /// Thin vertical lines and their labels, such as the end of the data.
     pub boundaries: Vec<(f64, String)>,
+    /// What the marks mean, in the colour of the first series; shown where the names stand at the end.
+    pub legend: Vec<(Mark, String)>,
+}
+
+/// A mark that a legend explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// [`Series::dots`].
+    Dot,
+    /// [`Series::bars`].
+    Mean,
+    /// [`Series::line`] and [`Series::dashed`].
+    Line,
+    /// [`Series::core`].
+    Core,
+    /// [`Series::band`].
+    Band,
+    /// [`Series::foretold`].
+    Foretold,
+    /// [`Chart::thin`].
+    Thin,
 }
 
 /// Where the names of the series stand.
@@ -82,10 +103,14 @@ pub struct Series {
     pub dashed: Vec<(f64, f64)>,
     /// (x, low, high) of a shaded band.
     pub band: Vec<(f64, f64, f64)>,
+    /// (x, low, high) of a darker band within it.
+    pub core: Vec<(f64, f64, f64)>,
     /// (x, y) of single values.
     pub dots: Vec<(f64, f64)>,
     /// (x, low, mean, high) of means with error bars.
     pub bars: Vec<(f64, f64, f64, f64)>,
+    /// (x, low, middle, high) of what was foretold: small open marks with thin error bars.
+    pub foretold: Vec<(f64, f64, f64, f64)>,
     /// The means are outlined rather than filled.
     pub hollow: bool,
 }

@@ -1,14 +1,15 @@
 //! The charts of a report.
 
 use super::chart::{Axis, Chart, Labels, Scale, Series, Tick};
-use super::usage;
+use super::{forecast, names, usage};
 use crate::report::model::{Efficiency, FractionRow, ModelReport, Report, Resource, Spread, Tradeoff};
 
 /// Every chart the report has data for.
 pub fn of(report: &Report) -> Vec<Chart> {
     let efficiency = report.efficiency.iter().flat_map(|e| TRADEOFFS.map(|resource| tradeoff(report, e, resource)));
     let hardware = report.hardware.iter().flat_map(|h| usage::over_time("cells", &h.runs, |model| place(report, model)));
-    [learning_curves(report), close_curves(report), cost(report)].into_iter().chain(efficiency).flatten().chain(hardware).collect()
+    let overview = [learning_curves(report), close_curves(report), cost(report)];
+    overview.into_iter().chain(efficiency).flatten().chain(forecasts(report)).chain(hardware).collect()
 }
 
 /// The costs that have a figure.
@@ -33,17 +34,43 @@ pub fn contenders(report: &Report) -> Vec<&ModelReport> {
     report.models.iter().filter(|m| score(m) > CLOSE * best).collect()
 }
 
+/// The fitted curve of every model that has one, in the order of the models.
+fn forecasts(report: &Report) -> Vec<Chart> {
+    let ids = forecast_ids(report);
+    let of_model = |(place, (model, id)): (usize, (&ModelReport, String))| {
+        let fractions = &model.fractions;
+        let fitted = forecast::Fitted {
+            id,
+            place,
+            name: &model.name,
+            summary: model.curve.as_ref()?,
+            fan: &model.fan,
+            scores: fractions.iter().flat_map(|f| f.seeds.iter().map(|s| (f.videos, s.1))).collect(),
+            sizes: fractions.iter().map(|f| (f.videos, format!("{} %", f.percent))).collect(),
+            score: forecast::Score { label: format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), factor: 100.0 },
+        };
+        Some(forecast::forecast(&fitted))
+    };
+    report.models.iter().zip(ids).enumerate().filter_map(of_model).collect()
+}
+
+/// Identifiers of the figures of the models' forecasts.
+pub fn forecast_ids(report: &Report) -> Vec<String> {
+    let names = names::of_files(report.models.iter().map(|m| m.name.as_str()));
+    names.into_iter().map(|name| format!("forecast-{name}")).collect()
+}
+
 /// Average mAP against training videos, every model, with seeds, spread, curve and forecast.
 fn learning_curves(report: &Report) -> Option<Chart> {
     let x = size_axis(report, true)?;
     let highest = |m: &ModelReport| {
         let seen = m.fractions.iter().flat_map(|f| f.seeds.iter().map(|s| s.1));
-        seen.chain(m.fan.iter().map(|f| f.interval.upper)).fold(0.0, f64::max)
+        seen.chain(m.fan.iter().map(|f| f.expected.interval.upper)).fold(0.0, f64::max)
     };
     let top = report.models.iter().map(highest).fold(0.0, f64::max).clamp(0.05, 1.0);
     let y = Axis::from_zero(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), top, percent_tick);
     let boundary = largest(report).filter(|&n| n < x.range.1 * 0.98).map(|n| (n, "forecast →".to_owned()));
-    let level = report.models.iter().find_map(|m| m.fan.first()).map_or(90.0, |f| 100.0 * f.interval.level);
+    let level = report.models.iter().find_map(|m| m.fan.first()).map_or(90.0, |f| 100.0 * f.expected.interval.level);
     Some(Chart {
         id: "learning-curves".into(),
         title: "Learning curves".to_owned(),
@@ -56,15 +83,16 @@ fn learning_curves(report: &Report) -> Option<Chart> {
         y,
         series: report.models.iter().enumerate().map(curve_series).collect(),
         labels: Labels::AtEnd,
-        front: Vec::new(),
+        thin: Vec::new(),
         boundaries: boundary.into_iter().collect(),
+        legend: Vec::new(),
     })
 }
 
 fn curve_series((place, model): (usize, &ModelReport)) -> Series {
     let last_seen = model.fractions.last().map_or(0.0, |f| f.videos);
     let means = model.fractions.iter().map(|f| (f.videos, f.average_map.mean));
-    let fan = || model.fan.iter().map(|f| (f.n, f.median));
+    let fan = || model.fan.iter().map(|f| (f.expected.n, f.expected.median));
     // The forecast as the tables print it: the band's end would differ by the seed noise of a measurement.
     let end = model.curve.as_ref().and_then(|c| c.forecasts.iter().max_by(|a, b| a.n.total_cmp(&b.n))).filter(|f| f.n > last_seen);
     Series {
@@ -75,10 +103,10 @@ fn curve_series((place, model): (usize, &ModelReport)) -> Series {
         }),
         line: if model.fan.is_empty() { means.collect() } else { fan().filter(|p| p.0 <= last_seen).collect() },
         dashed: fan().filter(|p| p.0 >= last_seen).collect(),
-        band: model.fan.iter().map(|f| (f.n, f.interval.lower, f.interval.upper)).collect(),
+        band: model.fan.iter().map(|f| (f.expected.n, f.expected.interval.lower, f.expected.interval.upper)).collect(),
         dots: model.fractions.iter().filter(|f| f.seeds.len() > 1).flat_map(|f| f.seeds.iter().map(|s| (f.videos, s.1))).collect(),
         bars: model.fractions.iter().map(|f| bar(f.videos, f.average_map)).collect(),
-        hollow: false,
+        ..Series::default()
     }
 }
 
@@ -109,8 +137,9 @@ fn close_curves(report: &Report) -> Option<Chart> {
         y: close_axis(report, series.iter().flat_map(|s| &s.bars)),
         series,
         labels: Labels::AtEnd,
-        front: Vec::new(),
+        thin: Vec::new(),
         boundaries: Vec::new(),
+        legend: Vec::new(),
     })
 }
 
@@ -161,8 +190,9 @@ fn tradeoff(report: &Report, efficiency: &Efficiency, resource: Resource) -> Opt
         y,
         series,
         labels: Labels::AtPoint,
-        front,
+        thin: vec![front],
         boundaries: Vec::new(),
+        legend: Vec::new(),
     })
 }
 
@@ -204,7 +234,7 @@ pub fn time_unit(seconds: f64) -> (f64, &'static str) {
     }
 }
 
-fn percent_tick(share: f64) -> String {
+pub(super) fn percent_tick(share: f64) -> String {
     number_tick(100.0 * share)
 }
 
@@ -235,8 +265,9 @@ fn cost(report: &Report) -> Option<Chart> {
         y: Axis::from_zero(&format!("CPU {name} per cell"), dearest / unit, number_tick),
         series: report.models.iter().enumerate().map(series).collect(),
         labels: Labels::AtEnd,
-        front: Vec::new(),
+        thin: Vec::new(),
         boundaries: Vec::new(),
+        legend: Vec::new(),
     })
 }
 
@@ -249,10 +280,8 @@ fn size_axis(report: &Report, with_forecast: bool) -> Option<Axis> {
     let rows = || report.models.iter().flat_map(|m| &m.fractions);
     let first = rows().map(|f| f.videos).min_by(f64::total_cmp)?;
     let full = largest(report)?;
-    let forecasts: Vec<f64> = report.models.iter().flat_map(|m| m.fan.last()).map(|f| f.n).collect();
+    let forecasts: Vec<f64> = report.models.iter().flat_map(|m| m.fan.last()).map(|f| f.expected.n).collect();
     let last = if with_forecast { forecasts.into_iter().fold(full, f64::max) } else { full };
-    let (low, high) = if first < last { (first / 1.08, last * 1.02) } else { (first / 2.0, first * 2.0) };
-    let mut axis = Axis { label: "training videos".to_owned(), scale: Scale::Log, range: (low, high), ticks: Vec::new() };
 
     // The full set first, then forecasts, then fractions from both ends: what is most wanted keeps its label.
     let mut wanted: Vec<(f64, String)> = Vec::new();
@@ -262,10 +291,22 @@ fn size_axis(report: &Report, with_forecast: bool) -> Option<Axis> {
     wanted.extend(by_size.last().map(|f| (f.videos, format!("{} %", f.percent))));
     if with_forecast && last > full {
         let asked = report.models.iter().filter_map(|m| m.curve.as_ref()).flat_map(|c| &c.forecasts).map(|f| f.n);
-        wanted.extend(asked.filter(|&n| n > full).map(|n| (n, format!("{:.3}×", n / full).replace(".000×", "×").replace("00×", "×"))));
+        wanted.extend(asked.filter(|&n| n > full).map(|n| (n, multiple(n, full))));
     }
     wanted.extend(by_size.first().map(|f| (f.videos, format!("{} %", f.percent))));
     wanted.extend(by_size.iter().map(|f| (f.videos, format!("{} %", f.percent))));
+    Some(sizes(first, last, wanted))
+}
+
+/// "2×", "1.5×": so many times `full`.
+pub(super) fn multiple(n: f64, full: f64) -> String {
+    format!("{}×", (n / full * 100.0).round() / 100.0)
+}
+
+/// A logarithmic axis of training videos with the `wanted` ticks that have room, the most wanted first.
+pub(super) fn sizes(first: f64, last: f64, wanted: Vec<(f64, String)>) -> Axis {
+    let (low, high) = if first < last { (first / 1.08, last * 1.02) } else { (first / 2.0, first * 2.0) };
+    let mut axis = Axis { label: "training videos".to_owned(), scale: Scale::Log, range: (low, high), ticks: Vec::new() };
     for (at, sublabel) in wanted {
         let clear = |tick: &Tick| (axis.position(tick.at) - axis.position(at)).abs() > 0.055;
         if axis.ticks.iter().all(clear) {
@@ -273,7 +314,7 @@ fn size_axis(report: &Report, with_forecast: bool) -> Option<Axis> {
         }
     }
     axis.ticks.sort_by(|a, b| a.at.total_cmp(&b.at));
-    Some(axis)
+    axis
 }
 
 /// "0.3–0.7" or "0.5".

@@ -2,8 +2,11 @@
 
 pub mod chart;
 pub mod charts;
+pub mod forecast;
 pub mod labels;
+pub mod names;
+pub mod png;
 pub mod svg;
 pub mod usage;
 
-pub use chart::{Axis, Chart, Labels, Scale, Series, Tick};
+pub use chart::{Axis, Chart, Labels, Mark, Scale, Series, Tick};

@@ -8,7 +8,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::chart::{Chart, Labels, Series};
+use super::chart::{Chart, Labels, Mark, Series};
 use super::labels;
 use crate::report::Error;
 
@@ -38,6 +38,17 @@ const INK: (RGBColor, &str) = (RGBColor(0x1d, 0x1f, 0x24), "#e8e9ec");
 const PALE: (RGBColor, &str) = (RGBColor(0x6b, 0x70, 0x7a), "#a2a7b1");
 const RULE: (RGBColor, &str) = (RGBColor(0xe3, 0xe5, 0xe9), "#33363d");
 
+/// Least distance of two lines of the legend, in pixels.
+const LEGEND_GAP: i32 = 17;
+/// Opacity of a band.
+const BAND: f64 = 0.13;
+/// Opacity of the darker band on it.
+const CORE: f64 = 0.17;
+/// Opacity of thin lines.
+const THIN: f64 = 0.5;
+
+/// Radius of the open mark of something foretold, in canvas units.
+const OPEN: i32 = 25;
 /// Radius of a marker in canvas units.
 const MARKER: f64 = 38.0;
 /// Corners in radii, one shape per colour; without corners it is a circle.
@@ -66,7 +77,8 @@ const MARKERS: [&[(f64, f64)]; 8] = [
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+type DrawingError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
+type Drawn<'a> = Result<(), DrawingError<'a>>;
 
 /// A standalone SVG document, also fit for inlining in HTML.
 ///
@@ -118,16 +130,21 @@ struct Painter<'a, 'b> {
 impl<'b> Painter<'_, 'b> {
     fn paint(&self) -> Drawn<'b> {
         self.axes()?;
-        self.line(&self.chart.front.iter().map(|&(x, y)| self.at(x, y)).collect::<Vec<_>>(), PALE.0.mix(0.5).stroke_width(12))?;
         for series in &self.chart.series {
-            self.band(series)?;
+            self.bands(series)?;
+        }
+        for line in &self.chart.thin {
+            self.line(&line.iter().map(|&(x, y)| self.at(x, y)).collect::<Vec<_>>(), PALE.0.mix(THIN).stroke_width(12))?;
         }
         // Best model last, so that it lies on top.
         for series in self.chart.series.iter().rev() {
             self.marks(series)?;
         }
         match self.chart.labels {
-            Labels::AtEnd => self.end_labels(),
+            Labels::AtEnd => {
+                let lowest = self.end_labels()?;
+                self.legend(lowest)
+            }
             Labels::AtPoint => self.point_labels(),
         }
     }
@@ -175,15 +192,17 @@ impl<'b> Painter<'_, 'b> {
         Ok(())
     }
 
-    fn band(&self, series: &Series) -> Drawn<'b> {
-        if series.band.is_empty() {
-            return Ok(());
-        }
-        let upper = series.band.iter().map(|b| self.at(b.0, b.2));
-        let lower = series.band.iter().rev().map(|b| self.at(b.0, b.1));
+    fn bands(&self, series: &Series) -> Drawn<'b> {
         // Many bands on one another would hide the grid.
-        let shade = if self.chart.series.len() > 3 { 0.08 } else { 0.13 };
-        self.area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour(series).mix(shade)))
+        let shade = if self.chart.series.len() > 3 { 0.08 } else { BAND };
+        for (band, shade) in [(&series.band, shade), (&series.core, CORE)] {
+            if !band.is_empty() {
+                let upper = band.iter().map(|b| self.at(b.0, b.2));
+                let lower = band.iter().rev().map(|b| self.at(b.0, b.1));
+                self.area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour(series).mix(shade)))?;
+            }
+        }
+        Ok(())
     }
 
     fn marks(&self, series: &Series) -> Drawn<'b> {
@@ -194,6 +213,9 @@ impl<'b> Painter<'_, 'b> {
         }
         self.line(&points(&series.line), colour.stroke_width(20))?;
         self.dashes(&points(&series.dashed), colour, 20, 60)?;
+        for &(x, low, middle, high) in &series.foretold {
+            self.foretold(series, [low, middle, high].map(|y| self.at(x, y)))?;
+        }
         for &(x, low, mean, high) in &series.bars {
             // An error bar does not cross an outline.
             let (from, to, gap) = (self.at(x, low), self.at(x, high), if series.hollow { MARKER as i32 } else { 0 });
@@ -206,6 +228,18 @@ impl<'b> Painter<'_, 'b> {
             self.marker(series, self.at(x, mean))?;
         }
         Ok(())
+    }
+
+    /// A small circle, and a thin line that does not cross it, from the lower end over the middle to the upper end; in the
+    /// next colour, to be told apart from what was measured.
+    fn foretold(&self, series: &Series, [low, middle, high]: [(i32, i32); 3]) -> Drawn<'b> {
+        let style = PALETTE[(series.place + 1) % PALETTE.len()].0.mix(0.9);
+        for (end, near) in [(low, middle.1 + OPEN), (high, middle.1 - OPEN)] {
+            if (end.1 - middle.1).abs() > OPEN {
+                self.line(&[end, (end.0, near)], style.stroke_width(7))?;
+            }
+        }
+        self.area.draw(&Circle::new(middle, OPEN, style.stroke_width(10)))
     }
 
     /// A shape as large as a circle of [`MARKER`].
@@ -226,13 +260,14 @@ impl<'b> Painter<'_, 'b> {
     }
 
     /// Labels stand right of the frame near the height of their line's end, parted where they would overlap, each with its
-    /// marker and a thin lead to its line.
-    fn end_labels(&self) -> Drawn<'b> {
+    /// marker and a thin lead to its line. Gives the height of the lowest.
+    fn end_labels(&self) -> Result<Option<i32>, DrawingError<'b>> {
         let (_, right, top, bottom) = self.frame();
         let end = |s: &Series| s.dashed.last().or(s.line.last()).or(s.dots.last()).map(|&(x, y)| self.at(x, y));
         let ends: Vec<(&Series, (i32, i32))> = self.chart.series.iter().filter_map(|s| Some((s, end(s)?))).collect();
         let wanted: Vec<f64> = ends.iter().map(|e| f64::from(e.1.1)).collect();
         let heights = labels::spread(&wanted, f64::from(LABEL_GAP * FINE), (f64::from(top), f64::from(bottom - 60)));
+        let lowest = heights.iter().copied().reduce(f64::max).map(|y| y.round() as i32);
         for ((series, (x, y)), height) in ends.into_iter().zip(heights) {
             let at = height.round() as i32;
             let key = (right + 190, if series.detail.is_empty() { at } else { at - 70 });
@@ -241,7 +276,45 @@ impl<'b> Painter<'_, 'b> {
             self.text(&series.label, (right + 270, key.1), 13, colour(series), HPos::Left, VPos::Center)?;
             self.text(&series.detail, (right + 270, key.1 + 145), 11, PALE.0, HPos::Left, VPos::Center)?;
         }
+        Ok(lowest)
+    }
+
+    /// What the marks mean: at the lower right corner, or at the upper one where the names stand low.
+    fn legend(&self, lowest_name: Option<i32>) -> Drawn<'b> {
+        let (_, right, top, bottom) = self.frame();
+        let Some(series) = self.chart.series.first() else { return Ok(()) };
+        let high = (self.chart.legend.len() as i32 - 1) * LEGEND_GAP * FINE;
+        let room = bottom - 60 - high;
+        let first = if lowest_name.is_none_or(|y| y + LABEL_GAP * FINE <= room) { room } else { top + 60 };
+        for (i, (mark, text)) in self.chart.legend.iter().enumerate() {
+            let (x, y) = (right + 190, first + i as i32 * LEGEND_GAP * FINE);
+            self.key(*mark, series, (x, y))?;
+            self.text(text, (x + 160, y), 11, PALE.0, HPos::Left, VPos::Center)?;
+        }
         Ok(())
+    }
+
+    /// A mark as the plot has it, small.
+    fn key(&self, mark: Mark, series: &Series, (x, y): (i32, i32)) -> Drawn<'b> {
+        const REACH: i32 = 90;
+        let colour = colour(series);
+        let across = [(x - REACH, y), (x + REACH, y)];
+        let filled = |shade: f64| Rectangle::new([(x - REACH, y - 45), (x + REACH, y + 45)], colour.mix(shade).filled());
+        match mark {
+            Mark::Dot => self.area.draw(&Circle::new((x, y), 20, colour.mix(0.4).filled())),
+            Mark::Mean => {
+                self.line(&[(x, y - 65), (x, y + 65)], colour.stroke_width(13))?;
+                self.marker(series, (x, y))
+            }
+            Mark::Line => self.line(&across, colour.stroke_width(20)),
+            Mark::Band => self.area.draw(&filled(BAND)),
+            Mark::Core => {
+                self.area.draw(&filled(BAND))?;
+                self.area.draw(&filled(CORE))
+            }
+            Mark::Foretold => self.foretold(series, [(x, y + 65), (x, y), (x, y - 65)]),
+            Mark::Thin => self.line(&across, PALE.0.mix(THIN).stroke_width(12)),
+        }
     }
 
     /// Labels stand beside their points, clear of each other, of markers and of error bars.

@@ -53,8 +53,9 @@ pub fn over_time(family: &str, runs: &[Run], place: impl Fn(&str) -> usize) -> V
             y: Axis::from_zero(&label, top(points) / unit, number_tick),
             series: shown.iter().map(series).collect(),
             labels: Labels::AtEnd,
-            front: Vec::new(),
+            thin: Vec::new(),
             boundaries: boundaries.clone(),
+            legend: Vec::new(),
         })
     };
     resources.into_iter().filter_map(chart).collect()
@@ -100,8 +101,9 @@ pub fn roofline(rooflines: &[(String, &Roofline)]) -> Option<Chart> {
         y,
         series,
         labels: Labels::AtPoint,
-        front,
+        thin: vec![front],
         boundaries: Vec::new(),
+        legend: Vec::new(),
     })
 }
 
