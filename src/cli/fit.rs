@@ -54,7 +54,7 @@ pub struct Args {
     decreasing: bool,
 }
 
-fn probability(text: &str) -> Result<f64, String> {
+pub(super) fn probability(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if value > 0.0 && value < 1.0 { Ok(value) } else { Err("must be above 0 and below 1, such as 0.9".to_owned()) }
 }
@@ -120,9 +120,9 @@ pub enum Error {
 }
 
 /// Observations of one curve and the sizes its table asks for.
-struct Series {
-    name: String,
-    observations: Vec<Observation>,
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) observations: Vec<Observation>,
     asked: Vec<At>,
 }
 
@@ -160,7 +160,7 @@ fn summarise(path: &Path, series: &Series, args: &Args, options: &Options) -> Re
         .map_err(|source| Error::Curve { path: path.to_owned(), name: series.name.clone(), source })
 }
 
-fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
+pub(super) fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
     let stored = Stored::read(path).with_context(|| format!("failed to read the store {}", path.display()))?;
     let curves = match experiment {
         Some(_) => stored.observations_of(stored.experiment(experiment)?)?,
@@ -170,7 +170,7 @@ fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Serie
 }
 
 /// Reads the table; curves keep the order of their first row.
-fn read_table(path: &Path, by: Option<&str>, direction: Direction) -> Result<Vec<Series>, Error> {
+pub(super) fn read_table(path: &Path, by: Option<&str>, direction: Direction) -> Result<Vec<Series>, Error> {
     let broken = |source| Error::Csv { path: path.to_owned(), source };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_path(path).map_err(broken)?;
     let header = reader.headers().map_err(broken)?.clone();
@@ -277,18 +277,18 @@ fn show(curve: &Summary, ui: &Ui) {
     ui.line("");
 }
 
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
     table.add_rows(rows);
     format!("{table}\n")
 }
 
-fn score(value: f64) -> String {
+pub(super) fn score(value: f64) -> String {
     format!("{value:.4}")
 }
 
-fn number(n: f64) -> String {
+pub(super) fn number(n: f64) -> String {
     if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.2}") }
 }
 

@@ -65,7 +65,7 @@ pub struct Args {
     dry_run: bool,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "use a whole number from 1".to_owned())
 }
 
