@@ -283,9 +283,9 @@ fn advice(plan: &Result<Plan, Unreachable>, needed: &Reach, have: f64) -> String
             Some(first) => format!(
                 "collect {} videos now (to {}, from {}), train on them, fit the curve again and plan anew: only the first round is to be \
                  taken literally{reached}",
-                number(first.add),
-                number(first.videos),
-                number(have)
+                count(first.add),
+                count(first.videos),
+                count(have)
             ),
         },
     }
@@ -296,8 +296,8 @@ fn show(p: &Planned, args: &Args, ui: &Ui) {
     let end = |n: Option<f64>, none: &str| n.map_or(none.to_owned(), number);
     let needed = &p.needed;
     ui.line(format!(
-        "{} videos are there; {} needs {} ({:.0} % interval: {} to {}), reachable with {:.0} %",
-        number(p.have),
+        "{} videos are there; {} needs {} ({:.0} % interval: {} to {}), reachable with {:.0} %\n",
+        count(p.have),
         score(p.target),
         end(needed.n_median, "more than can be foretold"),
         100.0 * needed.level,
@@ -311,7 +311,7 @@ fn show(p: &Planned, args: &Args, ui: &Ui) {
         ui.line(rounds(plan, p));
     }
     if let Some(text) = &p.unreachable {
-        ui.line(text);
+        ui.line(format!("{text}\n"));
     }
     let failure = if args.failure_cost.is_some() { "expected cost with failure" } else { "expected cost" };
     let mut table = ui::table(&["", failure, "worst cost", "target missed"]);
@@ -323,9 +323,9 @@ fn show(p: &Planned, args: &Args, ui: &Ui) {
         row("this plan".into(), plan);
     }
     if let (Some(plan), Some(median)) = (&p.median_at_once, needed.n_median) {
-        row(format!("the median at once ({})", number(median.ceil())), plan);
+        row(format!("the median at once ({})", count(median.ceil())), plan);
     }
-    row(format!("2x at once ({})", number((2.0 * p.have).ceil())), &p.double_at_once);
+    row(format!("2x at once ({})", count((2.0 * p.have).ceil())), &p.double_at_once);
     ui.line(format!("{table}\n"));
     ui.line(format!("{}\n", p.advice));
 }
@@ -340,11 +340,16 @@ fn rounds(plan: &Plan, p: &Planned) -> String {
     let mut table = ui::table(&header.collect::<Vec<_>>());
     for (index, round) in plan.rounds.iter().enumerate() {
         let units = paid.map(|_| format!("{:.1}", round.add * p.units_per_video));
-        let row = [(index + 1).to_string(), number(round.videos), number(round.add)];
+        let row = [(index + 1).to_string(), count(round.videos), count(round.add)];
         let rest = [money(round.cost), share(round.probability_needed), share(round.probability_reached)];
         table.add_row(row.into_iter().chain(units).chain(rest));
     }
     format!("{table}\n")
+}
+
+/// Videos: whole where they are whole.
+fn count(n: f64) -> String {
+    if n.fract() == 0.0 { format!("{n:.0}") } else { number(n) }
 }
 
 fn money(value: f64) -> String {

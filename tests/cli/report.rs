@@ -30,7 +30,7 @@ arch.prior = {}
 map = [0.5]
 "#;
 
-fn finished() -> CliTest {
+pub fn finished() -> CliTest {
     let test = CliTest::new();
     test.file("small.toml", EXPERIMENT);
     assert_eq!(test.run(["run", "small.toml", "--store", "S", "--quiet"]).code, Some(0));
