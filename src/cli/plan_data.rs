@@ -246,7 +246,7 @@ fn plan(args: &Args, options: &Options, path: &Path, series: &Series, units_per_
     let sufficient = |n| requirement.probability(n);
     let at_once = |videos: f64| Plan::of(have, &[videos.ceil()], sufficient, &terms);
     let plan = Plan::cheapest(have, sufficient, &terms);
-    let advice = advice(&plan, &needed, have);
+    let advice = advice(&plan, &needed, have, args.failure_cost.is_some());
     Ok(Planned {
         name: series.name.clone(),
         have,
@@ -268,18 +268,20 @@ fn plan(args: &Args, options: &Options, path: &Path, series: &Series, units_per_
     })
 }
 
-fn advice(plan: &Result<Plan, Unreachable>, needed: &Reach, have: f64) -> String {
+fn advice(plan: &Result<Plan, Unreachable>, needed: &Reach, have: f64, priced: bool) -> String {
     let reached = if needed.reached { "; the mean score at an observed size is that good already" } else { "" };
     match plan {
         Err(unreachable) => {
-            let share = 100.0 * unreachable.probability;
+            let chance = share(unreachable.probability);
             format!(
-                "more data will hardly do: the target is reached at all with {share:.0} %; lower it or the confidence, or change the model{reached}"
+                "more data will hardly do: the target is reached at all with {chance}; lower it or the confidence, or change the model{reached}"
             )
         }
         Ok(plan) => match plan.rounds.first() {
-            None if plan.failure_probability < 0.5 => format!("collect nothing: what is there suffices{reached}"),
-            None => format!("collect nothing: at these costs the target is not worth the data it needs{reached}"),
+            None => {
+                let more = if priced { ", and more would cost more than it saves" } else { "" };
+                format!("collect nothing: what is there suffices with {}{more}{reached}", share(1.0 - plan.failure_probability))
+            }
             Some(first) => format!(
                 "collect {} videos now (to {}, from {}), train on them, fit the curve again and plan anew: only the first round is to be \
                  taken literally{reached}",
@@ -293,18 +295,17 @@ fn advice(plan: &Result<Plan, Unreachable>, needed: &Reach, have: f64) -> String
 
 fn show(p: &Planned, args: &Args, ui: &Ui) {
     ui.line(format!("{}\n{}", p.name, "─".repeat(p.name.chars().count())));
-    let end = |n: Option<f64>, none: &str| n.map_or(none.to_owned(), number);
     let needed = &p.needed;
-    ui.line(format!(
-        "{} videos are there; {} needs {} ({:.0} % interval: {} to {}), reachable with {:.0} %\n",
-        count(p.have),
-        score(p.target),
-        end(needed.n_median, "more than can be foretold"),
-        100.0 * needed.level,
-        end(needed.n_lower, "unbounded"),
-        end(needed.n_upper, "unbounded"),
-        100.0 * needed.probability_reachable
-    ));
+    let reachable = format!("reachable with {:.0} %", 100.0 * needed.probability_reachable);
+    let needs = match (needed.n_median, needed.n_lower) {
+        (Some(median), Some(lower)) => {
+            let upper = needed.n_upper.map_or("unbounded".to_owned(), number);
+            let level = 100.0 * needed.level;
+            format!("{} needs {} ({level:.0} % interval: {} to {upper}), {reachable}", score(p.target), number(median), number(lower))
+        }
+        _ => format!("{} is out of reach of up to {} more likely than not: {reachable}", score(p.target), number(needed.horizon)),
+    };
+    ui.line(format!("{} videos are there; {needs}\n", count(p.have)));
     if let Some(plan) = &p.plan
         && !plan.rounds.is_empty()
     {

@@ -191,3 +191,40 @@ fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() 
     assert!(error < 0.8 * last_value, "mean error {error}, of the last value {last_value}");
     assert!((0.84..=0.96).contains(&coverage), "coverage {coverage}");
 }
+
+/// A run of `all` within a budget of `left` videos, each training costing its videos, in an order that may depend on what
+/// was seen.
+fn replay(all: &[Observation], mut left: f64, next: impl Fn(&Known, f64) -> Option<usize>) -> Vec<Observation> {
+    let mut known = Known { planned: all.iter().map(|o| o.n).collect(), ..Known::default() };
+    let mut unseen = all.to_vec();
+    loop {
+        known.open = unseen.iter().map(|o| Open { n: o.n, pending: false }).collect();
+        let Some(index) = next(&known, left) else { return known.observations };
+        let seen = unseen.remove(index);
+        left -= seen.n;
+        known.costs.push((seen.n, seen.n));
+        known.observations.push(seen);
+    }
+}
+
+#[test]
+fn chosen_trainings_narrow_forecasts_of_real_detectors_more_than_the_same_time_in_order() {
+    let curves: Vec<Vec<Observation>> = detection_curves().into_values().collect();
+    let ratio = |all: &Vec<Observation>| {
+        let mut all = all.clone();
+        all.sort_by(|a, b| (a.seed, a.n).partial_cmp(&(b.seed, b.n)).unwrap());
+        let target = 2.0 * all.iter().map(|o| o.n).fold(0.0, f64::max);
+        let budget = 0.4 * all.iter().map(|o| o.n).sum::<f64>();
+        let options = Options::default();
+        let chosen = replay(&all, budget, |known, left| choose(std::slice::from_ref(known), target, left, &options).map(|c| c.open));
+        let in_order = replay(&all, budget, |known, left| known.open.iter().position(|o| o.n <= left));
+        let width = |seen: &[Observation]| Curve::fit(seen, &options).unwrap().expected(target).interval.width();
+        eprintln!("{} {} {:.4} {:.4}", chosen.len(), in_order.len(), width(&chosen), width(&in_order));
+        width(&chosen) / width(&in_order)
+    };
+    let mut ratios: Vec<f64> = curves.par_iter().map(ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let median = quantile(&ratios, 0.5).unwrap();
+    eprintln!("{median} {ratios:?}");
+    assert!(median < 1.0, "{median} of {ratios:?}");
+}
