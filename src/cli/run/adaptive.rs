@@ -114,7 +114,7 @@ impl Task<'_> {
         spending.chosen.iter_mut().for_each(|c| c.wall_s = done.get(&c.key).map(|d| d.wall_s));
         spending.chosen.retain(|c| c.wall_s.is_some() || failed.contains(&c.key));
         tally.found = done.len() - tally.done;
-        tally.left = self.cells.len() - done.len() - tally.failed.len();
+        tally.left = self.cells.iter().filter(|c| !done.contains_key(&c.key) && !failed.contains(&c.key)).count();
         Ok((tally, spending))
     }
 
@@ -175,7 +175,8 @@ impl Task<'_> {
         Ok((known, cells))
     }
 
-    /// As many cells as run at once, each chosen as if those before had been run; and one that another run holds.
+    /// As many cells as run at once, each chosen as if those before had been run; and, where not the budget forbids another
+    /// one, a cell that another run holds.
     fn batch<'b>(&self, models: Vec<(Known, Vec<&'b Cell>)>, spent_s: f64) -> (Vec<(&'b Cell, Choice)>, Option<&'b Cell>) {
         let (mut known, cells): (Vec<Known>, Vec<Vec<&Cell>>) = models.into_iter().unzip();
         let held = |(known, cells): (&Known, &Vec<&'b Cell>)| Some(cells[known.open.iter().position(|o| o.pending)?]);
@@ -187,7 +188,8 @@ impl Task<'_> {
             known[choice.model].open[choice.open].pending = true;
             batch.push((cells[choice.model][choice.open], choice));
         }
-        (batch, waiting)
+        let is_budget_spent = batch.is_empty() && choose(&known, self.target, f64::INFINITY, &Options::default()).is_some();
+        (batch, waiting.filter(|_| !is_budget_spent))
     }
 
     fn chosen(&self, cell: &Cell, choice: &Choice) -> Chosen {
