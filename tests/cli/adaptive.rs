@@ -92,6 +92,26 @@ fn what_is_done_counts_as_known_and_as_spent() {
 }
 
 #[test]
+fn killed_and_run_again_it_goes_on_and_no_cell_is_lost() {
+    let test = scene();
+    for delay_ms in [120, 300, 200] {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_etalon"))
+            .args(["run", "small.toml", "--store", "S", "--adaptive", "--budget", "1h", "--jobs", "2", "--quiet"])
+            .current_dir(test.dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    let last = adaptive(&test, &["--budget", "1h"]);
+    assert_eq!(last["done"].as_u64().unwrap() + last["found"].as_u64().unwrap(), 30, "{last}");
+    test.run(["run", "small.toml", "--store", "T", "--quiet"]);
+    assert_eq!(results(&test.dir.path().join("S")), results(&test.dir.path().join("T")));
+}
+
+#[test]
 fn two_adaptive_runs_share_one_store() {
     let test = scene();
     let start = || {
