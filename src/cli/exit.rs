@@ -97,7 +97,7 @@ impl Exit {
                 _ => Some(Self::BadInput),
             };
         }
-        if cause.is::<super::observations::Error>() {
+        if cause.is::<super::observations::Error>() || cause.is::<super::plan_data::Error>() {
             return Some(Self::BadInput);
         }
         if let Some(error) = cause.downcast_ref::<report::Error>() {

@@ -65,7 +65,7 @@ pub struct Args {
     figures: Option<PathBuf>,
 }
 
-fn probability(text: &str) -> Result<f64, String> {
+pub(super) fn probability(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if value > 0.0 && value < 1.0 { Ok(value) } else { Err("must be above 0 and below 1, such as 0.9".to_owned()) }
 }
@@ -215,18 +215,18 @@ fn show(curve: &Summary, ui: &Ui) {
     ui.line("");
 }
 
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
     table.add_rows(rows);
     format!("{table}\n")
 }
 
-fn score(value: f64) -> String {
+pub(super) fn score(value: f64) -> String {
     format!("{value:.4}")
 }
 
-fn number(n: f64) -> String {
+pub(super) fn number(n: f64) -> String {
     if n >= 10.0 { format!("{n:.0}") } else { format!("{n:.2}") }
 }
 

@@ -10,6 +10,7 @@ mod fit;
 mod observations;
 pub mod parity;
 mod plan;
+mod plan_data;
 mod profile;
 mod report;
 mod run;
@@ -41,6 +42,7 @@ enum Verb {
     Status(status::Args),
     Evaluate(evaluate::Args),
     Fit(fit::Args),
+    PlanData(plan_data::Args),
     Report(report::Args),
     Profile(profile::Args),
     Parity(parity::Args),
@@ -66,6 +68,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Status(args) => status::run(&args, &ui),
         Verb::Evaluate(args) => evaluate::run(&args, &ui),
         Verb::Fit(args) => fit::run(&args, &ui),
+        Verb::PlanData(args) => plan_data::run(&args, &ui),
         Verb::Report(args) => report::run(&args, &ui),
         Verb::Profile(args) => profile::run(&args, &ui),
         Verb::Parity(args) => parity::run(&args, &ui),

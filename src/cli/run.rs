@@ -1,5 +1,6 @@
 //! `etalon run`.
 
+mod adaptive;
 mod progress;
 
 use std::path::{Path, PathBuf};
@@ -9,12 +10,14 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Exit, Ui};
-use crate::base::Percent;
+use crate::base::{Percent, Span};
+use crate::curves::At;
 use crate::profile::Machine;
 use crate::protocol::Cell;
 use crate::run::{Error, Prepared, Stop, Tally, Worker, cell_program};
 use crate::store::{PlannedCell, Store};
 
+use adaptive::{Spending, Task};
 use progress::Progress;
 
 /// Run the cells of an experiment that are not done yet.
@@ -29,6 +32,7 @@ Examples:
   etalon run results                                  continue, from the store alone
   etalon run experiments/demo.toml --only prior --only fraction=10 --only seed=0
   etalon run experiments/thumos14.toml --jobs 1 --threads 8 --device cuda:0
+  etalon run experiments/thumos14.toml --adaptive --budget 2h    the cells that narrow the forecast most per hour
 
 Pretrained weights: `init = \"released.pth.tar\"` in a [model.NAME] table starts the training from them; with `steps = 0` (or
 `epochs = 0` under budget = \"epochs\") in its arch they are tested as they are, under this experiment's split and evaluator.
@@ -63,15 +67,31 @@ pub struct Args {
     /// List the outstanding cells and run nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Run only what narrows the forecasts most per hour, within --budget: first the smallest, middle and largest fraction of
+    /// every model, then whatever seed at whatever fraction takes most uncertainty off. Never runs what is done.
+    #[arg(long, requires = "budget", conflicts_with = "dry_run")]
+    adaptive: bool,
+    /// Wall time of all cells together, such as 90s, 15m or 2h. Cells that are in the store already count, so that running
+    /// again continues; failed attempts do not.
+    #[arg(long, value_name = "TIME", requires = "adaptive", value_parser = budget)]
+    budget: Option<Span>,
+    /// Size whose forecast --adaptive narrows: a multiple of the training part, or a number of videos.
+    #[arg(long, value_name = "SIZE", requires = "adaptive", default_value = "2x")]
+    adaptive_at: At,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "use a whole number from 1".to_owned())
 }
 
 fn percent(text: &str) -> Result<Percent, String> {
     let number: f64 = text.trim_end_matches('%').trim().parse().map_err(|_| "use a number from 0 to 100".to_owned())?;
     Percent::new(number).map_err(|e| e.to_string())
+}
+
+fn budget(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|e: crate::base::units::BadSpan| e.to_string())?;
+    if span.0.is_zero() { Err("use a time above 0".to_owned()) } else { Ok(span) }
 }
 
 /// One `--only`: values of one axis are alternatives, different axes must all agree.
@@ -105,6 +125,9 @@ struct Summary<'a> {
     interrupted: bool,
     #[serde(flatten)]
     tally: Tally,
+    /// Of `--adaptive`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adaptive: Option<Spending>,
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
@@ -112,7 +135,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let prepared = Prepared::open(&experiment)?;
     let all = prepared.grid()?.cells;
     let planned: Vec<PlannedCell> = all.iter().map(Into::into).collect();
-    let cells = select(args, &prepared, all)?;
+    let cells = select(args, &prepared, &all)?;
     if args.dry_run {
         return dry_run(&cells, &root, ui);
     }
@@ -130,30 +153,47 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     // Everything a cell needs is in the store and on the data's own disk; what was opened here is not needed any more.
     let (limits, profile) = (prepared.experiment.limits.cell.clone(), prepared.experiment.profile.clone());
+    let training = prepared.split.train.len();
     drop(prepared);
 
-    let outstanding: Vec<Cell> = cells.iter().filter(|c| !store.is_done(&c.key)).cloned().collect();
     let machine = Machine::here();
     let (jobs, threads) = parallelism(args.jobs, args.threads, machine.usable_cores, args.device != "cpu");
-    let (stop, progress) = (Stop::on_signals()?, Progress::new(ui, outstanding.len()));
-    let worker = Worker {
-        store: &store,
-        experiment: &digest,
-        limits: &limits,
-        profile: &profile,
-        machine: &machine,
-        program: cell_program(),
-        jobs,
-        threads,
-        device: args.device.clone(),
-        stop: &stop,
-        watch: &progress,
+    let stop = Stop::on_signals()?;
+    let work = |cells: &[Cell]| {
+        let progress = Progress::new(ui, cells.len());
+        let worker = Worker {
+            store: &store,
+            experiment: &digest,
+            limits: &limits,
+            profile: &profile,
+            machine: &machine,
+            program: cell_program(),
+            jobs,
+            threads,
+            device: args.device.clone(),
+            stop: &stop,
+            watch: &progress,
+        };
+        let tally = worker.run(cells);
+        progress.finish();
+        tally.context("the run was stopped; finished cells are kept")
     };
-    let tally = worker.run(&outstanding);
-    progress.finish();
-    let mut tally = tally.context("the run was stopped; finished cells are kept")?;
-    tally.found += cells.len() - outstanding.len();
-    conclude(Summary { store: store.root(), experiment: digest.to_string(), cells: cells.len(), interrupted: stop.requested(), tally }, ui)
+    let (tally, adaptive) = match args.budget {
+        Some(budget) => {
+            let (target, budget_s) = (args.adaptive_at.videos(training as f64), budget.0.as_secs_f64());
+            let task = Task { store: &store, grid: &all, cells: &cells, training, target, budget_s, jobs, stop: &stop, ui };
+            let (tally, spending) = task.run(work)?;
+            (tally, Some(spending))
+        }
+        None => {
+            let outstanding: Vec<Cell> = cells.iter().filter(|c| !store.is_done(&c.key)).cloned().collect();
+            let mut tally = work(&outstanding)?;
+            tally.found += cells.len() - outstanding.len();
+            (tally, None)
+        }
+    };
+    let (store, experiment, interrupted) = (store.root(), digest.to_string(), stop.requested());
+    conclude(Summary { store, experiment, cells: cells.len(), interrupted, tally, adaptive }, ui)
 }
 
 /// The experiment file and the store's folder.
@@ -177,7 +217,7 @@ fn locate(args: &Args) -> anyhow::Result<(PathBuf, PathBuf)> {
 }
 
 /// The cells that --only, --fraction and --seed leave.
-fn select(args: &Args, prepared: &Prepared, mut cells: Vec<Cell>) -> anyhow::Result<Vec<Cell>> {
+fn select(args: &Args, prepared: &Prepared, all: &[Cell]) -> anyhow::Result<Vec<Cell>> {
     let shorthand = args.fraction.iter().copied().map(Only::Fraction).chain(args.seed.iter().copied().map(Only::Seed));
     let (mut models, mut fractions, mut seeds) = (Vec::new(), Vec::new(), Vec::new());
     for only in args.only.iter().cloned().chain(shorthand) {
@@ -190,12 +230,12 @@ fn select(args: &Args, prepared: &Prepared, mut cells: Vec<Cell>) -> anyhow::Res
             Only::Seed(seed) => seeds.push(seed),
         }
     }
-    let wanted = |c: &Cell| {
+    let wanted = |c: &&Cell| {
         (models.is_empty() || models.contains(&c.model))
             && (fractions.is_empty() || fractions.contains(&c.spec.fraction))
             && (seeds.is_empty() || seeds.contains(&c.spec.seed))
     };
-    cells.retain(wanted);
+    let cells: Vec<Cell> = all.iter().filter(wanted).cloned().collect();
     if cells.is_empty() {
         let text = "no cell of the experiment matches --only, --fraction and --seed; `etalon plan` shows what it has";
         return Err(Error::Request(text.to_owned()).into());
@@ -233,7 +273,7 @@ fn parallelism(jobs: Option<usize>, threads: Option<usize>, cores: usize, gpu: b
 }
 
 fn conclude(summary: Summary<'_>, ui: &Ui) -> anyhow::Result<Exit> {
-    let Summary { cells, interrupted, tally, .. } = &summary;
+    let Summary { cells, interrupted, tally, adaptive, .. } = &summary;
     if ui.json {
         ui.json(&summary)?;
     } else {
@@ -241,10 +281,15 @@ fn conclude(summary: Summary<'_>, ui: &Ui) -> anyhow::Result<Exit> {
             let PlannedCell { model, fraction, seed, .. } = &failed.cell;
             ui.line(format!("failed: {model} {fraction} % seed {seed}: {}\n  log: {}", failed.message, failed.log.display()));
         }
+        if let Some(spending) = adaptive {
+            spending.show(ui);
+        }
         let Tally { done, found, failed, left } = tally;
         let mut text = format!("{} of {cells} cells are done ({done} by this run), {} failed", done + found, failed.len());
         if *interrupted {
             text += &format!(", {left} left: run the same command again to continue");
+        } else if adaptive.is_some() && *left > 0 {
+            text += &format!(", {left} left that the budget does not cover");
         }
         ui.line(text);
     }

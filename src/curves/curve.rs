@@ -254,6 +254,12 @@ impl Curve {
         paths
     }
 
+    /// Variance of a single seed's score at `n` videos, in the scale of the observations.
+    pub fn seed_variance(&self, n: f64) -> f64 {
+        let variance = self.observed.seed_variance(n, self.observed.typical_spare());
+        self.observed.scale.length(self.observed.scale.length(variance))
+    }
+
     /// The families with their share of the forecast, heaviest first, each fitted alone. An average holds the constant too.
     pub fn families(&self) -> Vec<FamilyFit> {
         let (mut weights, constant) = self.posterior.weights();

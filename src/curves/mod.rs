@@ -3,7 +3,7 @@
 //! [`Curve::fit`] takes [`Observation`]s and averages over curve [families](families::ALL), their shapes and several
 //! strengths of a discrepancy that grows with the distance from the data. [`Curve::forecast`], [`Curve::gain`] and
 //! [`Curve::reach`] read it; [`backtest`] fits without the largest sizes and says how well they would have been foretold.
-//! [`Crossing`] compares two models size by size, without any curve.
+//! [`choose`] says which training to run next. [`Plan`] says how much to collect and in how many rounds. [`Crossing`] compares two models size by size, without any curve.
 //!
 //! The method follows what was measured on about a thousand learning curves: no single family wins, intervals of one
 //! family are far too narrow, and a Brownian discrepancy in ln n anchored at the largest observed size restores
@@ -12,12 +12,14 @@
 mod backtest;
 mod crossing;
 mod curve;
+mod design;
 pub mod families;
 mod family;
 mod fan;
 mod fit;
 mod linalg;
 mod observation;
+mod plan;
 mod posterior;
 #[cfg(test)]
 mod properties;
@@ -30,10 +32,12 @@ mod warning;
 pub use backtest::{Backtest, Prediction, backtest};
 pub use crossing::{Chances, Crossing, FEWEST_SEEDS, Lead, PairedSize};
 pub use curve::{Curve, FamilyFit, Forecast, Gain, Line, Options, ParameterValue, Saturation};
+pub use design::{Choice, Known, Open, Reason, choose};
 pub use family::{CurveFamily, Kind, Parameter, Shape};
 pub use fan::FanPoint;
 pub use fit::Stop;
 pub use observation::{Direction, Observation, Size};
+pub use plan::{Aim, Plan, Round, Terms, Unreachable};
 pub use posterior::prior::Prior;
 pub use reach::{HORIZON, Reach, Requirement};
 pub use summary::{At, BadAt, Questions, Summary};

@@ -129,7 +129,12 @@ impl Observed {
     pub fn fresh_variance(&self, n: f64, spare: f64) -> f64 {
         let mut seeds: Vec<usize> = self.sizes.iter().map(|s| s.seeds).collect();
         seeds.sort_unstable();
-        self.noise.as_ref().map_or(spare, |noise| noise.variance(n)) / seeds[seeds.len() / 2] as f64
+        self.seed_variance(n, spare) / seeds[seeds.len() / 2] as f64
+    }
+
+    /// Variance of a single seed's score at `n`.
+    pub fn seed_variance(&self, n: f64, spare: f64) -> f64 {
+        self.noise.as_ref().map_or(spare, |noise| noise.variance(n))
     }
 
     /// One of [`Self::spare_variances`] for questions that need a single number.

@@ -129,16 +129,29 @@ impl Stored {
     /// # Errors
     /// None of its cells is done.
     pub fn observations_of(&self, experiment: &StoredExperiment) -> Result<BTreeMap<String, Vec<Observation>>, Error> {
-        let mut curves: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
-        for record in self.records_of(experiment)? {
-            curves.entry(record.model.clone()).or_default().push(observation(&record));
-        }
-        Ok(curves)
+        Ok(observations(self.curves_of(experiment)?))
     }
 
     /// The learning curves of all experiments by model, preceded by the experiment's name where several have results.
     pub fn observations(&self) -> BTreeMap<String, Vec<Observation>> {
-        let curves: Vec<_> = self.experiments.iter().filter_map(|e| Some((e, self.observations_of(e).ok()?))).collect();
+        observations(self.curves())
+    }
+
+    /// The records behind [`Self::observations_of`].
+    ///
+    /// # Errors
+    /// None of the experiment's cells is done.
+    pub fn curves_of(&self, experiment: &StoredExperiment) -> Result<BTreeMap<String, Vec<Record>>, Error> {
+        let mut curves: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in self.records_of(experiment)? {
+            curves.entry(record.model.clone()).or_default().push(record);
+        }
+        Ok(curves)
+    }
+
+    /// The records behind [`Self::observations`].
+    pub fn curves(&self) -> BTreeMap<String, Vec<Record>> {
+        let curves: Vec<_> = self.experiments.iter().filter_map(|e| Some((e, self.curves_of(e).ok()?))).collect();
         let prefix = |experiment: &StoredExperiment| {
             let namesakes = curves.iter().filter(|(other, _)| other.name == experiment.name).count();
             match (curves.len(), namesakes) {
@@ -147,12 +160,16 @@ impl Stored {
                 _ => format!("{} {}/", experiment.name, experiment.digest.get(..6).unwrap_or_default()),
             }
         };
-        let named = |(experiment, models): &(&StoredExperiment, BTreeMap<String, Vec<Observation>>)| {
-            let prefix = prefix(experiment);
-            models.iter().map(|(model, observations)| (format!("{prefix}{model}"), observations.clone())).collect::<Vec<_>>()
+        let prefixes: Vec<String> = curves.iter().map(|(experiment, _)| prefix(experiment)).collect();
+        let named = |((_, models), prefix): ((_, BTreeMap<String, Vec<Record>>), String)| {
+            models.into_iter().map(move |(model, records)| (format!("{prefix}{model}"), records))
         };
-        curves.iter().flat_map(named).collect()
+        curves.into_iter().zip(prefixes).flat_map(named).collect()
     }
+}
+
+fn observations(curves: BTreeMap<String, Vec<Record>>) -> BTreeMap<String, Vec<Observation>> {
+    curves.into_iter().map(|(name, records)| (name, records.iter().map(observation).collect())).collect()
 }
 
 /// A record as a point of a learning curve.

@@ -1,11 +1,13 @@
 //! The command line from outside: one binary, a module per verb.
 
+mod adaptive;
 mod bad_input;
 mod compare;
 mod evaluate;
 mod layers;
 #[cfg(feature = "torch")]
 mod parity;
+mod plan_data;
 mod profile;
 mod recordings;
 mod report;
