@@ -155,6 +155,7 @@ fn score_of(args: &Args, direction: Direction) -> Score {
 fn summarise<'a>(series: &'a Series, args: &Args, options: &Options) -> Result<Fitted<'a>, (String, curves::Error)> {
     let at = args.at.iter().chain(&series.asked).copied().collect();
     let questions = Questions { at, targets: args.target.clone() };
+    let options = &Options { pool: series.pool, ..options.clone() };
     let fitted = Curve::fit(&series.observations, options).and_then(|curve| {
         let summary = curve.summary(&series.name, &series.observations, &questions, options)?;
         Ok(Fitted { series, curve, summary })

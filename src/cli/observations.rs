@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::curves::{At, Direction, Observation};
-use crate::report::source::Stored;
+use crate::report::source::{Stored, observation, pool};
+use crate::store::Record;
 
 /// Why the input cannot be fitted. Exit code 6.
 #[derive(Debug, thiserror::Error)]
@@ -86,15 +87,21 @@ pub(super) struct Series {
     pub name: String,
     pub observations: Vec<Observation>,
     pub asked: Vec<At>,
+    /// Size at which all seeds share their videos, where that is known.
+    pub pool: Option<f64>,
 }
 
 pub(super) fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
     let stored = Stored::read(path).with_context(|| format!("failed to read the store {}", path.display()))?;
     let curves = match experiment {
-        Some(_) => stored.observations_of(stored.experiment(experiment)?)?,
-        None => stored.observations(),
+        Some(_) => stored.curves_of(stored.experiment(experiment)?)?,
+        None => stored.curves(),
     };
-    Ok(curves.into_iter().map(|(name, observations)| Series { name, observations, asked: Vec::new() }).collect())
+    let series = |(name, records): (String, Vec<Record>)| {
+        let observations = records.iter().map(observation).collect();
+        Series { name, observations, asked: Vec::new(), pool: pool(&records) }
+    };
+    Ok(curves.into_iter().map(series).collect())
 }
 
 /// Which columns of a table hold what; what is not named is looked for.
@@ -177,7 +184,7 @@ pub(super) fn read_table(path: &Path, columns: &Columns) -> Result<Read, Error> 
         let row = Row { path, places: &places, row: row.map_err(broken)? };
         let name = places.by.map_or_else(|| file_name.clone(), |at| row.field(at).to_owned());
         let position = *known.entry(name.clone()).or_insert_with(|| {
-            series.push(Series { name, observations: Vec::new(), asked: Vec::new() });
+            series.push(Series { name, observations: Vec::new(), asked: Vec::new(), pool: None });
             series.len() - 1
         });
         row.into_series(&mut series[position], direction)?;

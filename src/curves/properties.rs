@@ -72,6 +72,8 @@ proptest! {
 
     #[test]
     fn a_measurement_where_it_was_expected_never_widens_the_interval_there(any in any_curve(), times in 1.2f64..3.0) {
+        // The noise of single runs is guessed from the curve's roughness, which a point more can change at will.
+        prop_assume!(any.observations[1].n == any.observations[0].n);
         let before = fit(&any.observations);
         let n = before.largest() * times;
         let expected = before.expected(n);
@@ -85,7 +87,7 @@ proptest! {
         let more = [any.observations.clone(), added].concat();
         let after = fit(&more).expected(n);
         // Beyond noise: the spread over seeds is itself only known from what was seen.
-        let sd = fit(&more).sizes().last().and_then(|s| s.sd).unwrap_or(0.02);
+        let sd = fit(&more).sizes().last().and_then(|s| s.sd).unwrap_or(0.0);
         let noise = 0.5 * sd / (last.len() as f64).sqrt() + 0.002;
         prop_assert!(after.interval.width() <= expected.interval.width() + 2.0 * noise, "{expected:?} {after:?}");
     }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::model::{
     ClassRow, Completeness, Cost, CountedNote, FEWEST_SIZES, Fact, FractionRow, Missing, ModelReport, Outlook, Pair, Report, Spread,
 };
-use super::source::observation;
+use super::source::{observation, pool};
 use super::{efficiency, hardware, pairs};
 use crate::curves::{At, Curve, Observation, Options, Questions};
 use crate::profile::Trace;
@@ -115,7 +115,7 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> (ModelReport, O
     let fractions: Vec<FractionRow> = by_fraction(records).iter().map(|(percent, cells)| fraction_row(*percent, cells)).collect();
     let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells, records));
     let observations: Vec<Observation> = records.iter().map(|r| observation(r)).collect();
-    let options = Options::default();
+    let options = Options { pool: pool(records.iter().copied()), ..Options::default() };
     let fitted =
         Curve::fit(&observations, &options).and_then(|curve| Ok((curve.summary(name, &observations, &plan.questions, &options)?, curve)));
     let outlook_at = |k: usize| outlook(records, |r| r.scores.map.get(k).copied());

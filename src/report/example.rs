@@ -282,7 +282,7 @@ fn an_experiment_has_the_records_its_grid_plans_whoever_made_them() {
     assert_eq!(stored.records_of(narrow).unwrap().len(), 18);
     let wide = stored.records_of(stored.experiment(Some("wide-limited-data")).unwrap()).unwrap();
     assert_eq!((wide.len(), wide[0].model.as_str(), wide[0].fraction.value()), (24, "my-etad", 10.0));
-    let curves: Vec<_> = stored.observations().into_keys().collect();
+    let curves: Vec<_> = stored.curves().into_keys().collect();
     assert_eq!(curves[..2], ["sbhar-limited-data/etad", "sbhar-limited-data/prior"]);
     assert_eq!(curves[2..], ["wide-limited-data/my-etad", "wide-limited-data/my-prior"]);
     assert!(stored.experiment(Some(&narrow.digest[..4])).is_ok());

@@ -124,20 +124,7 @@ impl Stored {
         Ok(traces)
     }
 
-    /// The learning curves of an experiment by model.
-    ///
-    /// # Errors
-    /// None of its cells is done.
-    pub fn observations_of(&self, experiment: &StoredExperiment) -> Result<BTreeMap<String, Vec<Observation>>, Error> {
-        Ok(observations(self.curves_of(experiment)?))
-    }
-
-    /// The learning curves of all experiments by model, preceded by the experiment's name where several have results.
-    pub fn observations(&self) -> BTreeMap<String, Vec<Observation>> {
-        observations(self.curves())
-    }
-
-    /// The records behind [`Self::observations_of`].
+    /// The records of an experiment by model: its learning curves.
     ///
     /// # Errors
     /// None of the experiment's cells is done.
@@ -149,7 +136,7 @@ impl Stored {
         Ok(curves)
     }
 
-    /// The records behind [`Self::observations`].
+    /// The records of all experiments by model, preceded by the experiment's name where several have results.
     pub fn curves(&self) -> BTreeMap<String, Vec<Record>> {
         let curves: Vec<_> = self.experiments.iter().filter_map(|e| Some((e, self.curves_of(e).ok()?))).collect();
         let prefix = |experiment: &StoredExperiment| {
@@ -168,8 +155,9 @@ impl Stored {
     }
 }
 
-fn observations(curves: BTreeMap<String, Vec<Record>>) -> BTreeMap<String, Vec<Observation>> {
-    curves.into_iter().map(|(name, records)| (name, records.iter().map(observation).collect())).collect()
+/// The size at which all seeds share their videos, because it is all of the training part.
+pub fn pool<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<f64> {
+    records.into_iter().find(|r| r.fraction.value() == 100.0).map(|r| r.sample.videos as f64)
 }
 
 /// A record as a point of a learning curve.
