@@ -9,7 +9,7 @@ use rayon::iter::Either;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::observations::{Columns, Error, Series, read_store, read_table};
+use super::observations::{Error, Read, Series, Source};
 use super::{Exit, Ui};
 use crate::curves::{self, At, Curve, CurveFamily, Direction, Options, Questions, Saturation, Summary, families};
 use crate::report::figures::forecast::Score;
@@ -28,17 +28,8 @@ use crate::report::figures::forecast::Score;
 
 A row of the table whose score is empty asks for a forecast at its n.")]
 pub struct Args {
-    /// Store whose records are fitted.
-    #[arg(required_unless_present = "curve", conflicts_with = "curve")]
-    store: Option<PathBuf>,
-    /// Only the curves of this experiment of the store (name or digest); without it, of all.
-    #[arg(long, value_name = "NAME", requires = "store")]
-    experiment: Option<String>,
-    /// CSV file with a header: columns n (training videos), score, and optionally seed.
-    #[arg(long, value_name = "FILE")]
-    curve: Option<PathBuf>,
     #[command(flatten)]
-    columns: Columns,
+    source: Source,
     /// Sizes to forecast: multiples of the largest observed one, or numbers of videos.
     #[arg(long, value_name = "SIZES", value_delimiter = ',', default_value = "2x,3x")]
     at: Vec<At>,
@@ -96,17 +87,7 @@ struct Fitted<'a> {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let (path, series, direction) = match (&args.curve, &args.store) {
-        (Some(file), _) => {
-            let read = read_table(file, &args.columns)?;
-            (file, read.series, read.direction)
-        }
-        (None, Some(store)) => (store, read_store(store, args.experiment.as_deref())?, Direction::Increasing),
-        (None, None) => anyhow::bail!("name a store or a table (--curve FILE)"),
-    };
-    if series.is_empty() {
-        return Err(Error::Empty { path: path.clone() }.into());
-    }
+    let Read { series, direction } = args.source.read()?;
     if let Some(target) = args.target.iter().find(|&&t| !(t >= 0.0 && (t <= 1.0 || direction == Direction::Decreasing) && t.is_finite())) {
         return Err(Error::Target(*target).into());
     }
@@ -135,7 +116,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         figures.iter().for_each(|path| ui.line(path.display().to_string()));
     }
     // What could be fitted has been told by now.
-    let (count, all, path) = (failed.len(), series.len(), path.clone());
+    let (count, all, path) = (failed.len(), series.len(), args.source.path().to_owned());
     match failed.into_iter().next() {
         None => Ok(Exit::Done),
         Some((name, source)) if all == 1 => Err(Error::Curve { path, name, source }.into()),
@@ -145,7 +126,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 /// What the figures' vertical axis shows.
 fn score_of(args: &Args, direction: Direction) -> Score {
-    match (&args.store, direction) {
+    match (&args.source.store, direction) {
         (Some(_), _) => Score { label: "average mAP, %".to_owned(), factor: 100.0 },
         (None, Direction::Increasing) => Score { label: "score".to_owned(), factor: 1.0 },
         (None, Direction::Decreasing) => Score { label: "loss".to_owned(), factor: 1.0 },

@@ -91,7 +91,7 @@ pub(super) struct Series {
     pub pool: Option<f64>,
 }
 
-pub(super) fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
+fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
     let stored = Stored::read(path).with_context(|| format!("failed to read the store {}", path.display()))?;
     let curves = match experiment {
         Some(_) => stored.curves_of(stored.experiment(experiment)?)?,
@@ -104,21 +104,57 @@ pub(super) fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Resul
     Ok(curves.into_iter().map(series).collect())
 }
 
+/// Where curves come from.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Source {
+    /// Store whose records are fitted.
+    #[arg(required_unless_present = "curve", conflicts_with = "curve")]
+    pub store: Option<PathBuf>,
+    /// Only the curves of this experiment of the store (name or digest); without it, of all.
+    #[arg(long, value_name = "NAME", requires = "store")]
+    pub experiment: Option<String>,
+    /// CSV file with a header: columns n (training videos), score, and optionally seed.
+    #[arg(long, value_name = "FILE")]
+    pub curve: Option<PathBuf>,
+    #[command(flatten)]
+    columns: Columns,
+}
+
+impl Source {
+    /// The store or the table.
+    pub fn path(&self) -> &Path {
+        self.curve.as_ref().or(self.store.as_ref()).map_or(Path::new("."), PathBuf::as_path)
+    }
+
+    /// Its curves, at least one.
+    pub fn read(&self) -> anyhow::Result<Read> {
+        let read = match (&self.curve, &self.store) {
+            (Some(file), _) => read_table(file, &self.columns)?,
+            (None, Some(store)) => Read { series: read_store(store, self.experiment.as_deref())?, direction: Direction::Increasing },
+            (None, None) => anyhow::bail!("name a store or a table (--curve FILE)"),
+        };
+        if read.series.is_empty() {
+            return Err(Error::Empty { path: self.path().to_owned() }.into());
+        }
+        Ok(read)
+    }
+}
+
 /// Which columns of a table hold what; what is not named is looked for.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Columns {
+struct Columns {
     /// Column of the table whose values tell the curves apart; without it, a column "curve" or "curve_id" where there is one.
     #[arg(long, value_name = "COLUMN", requires = "curve")]
-    pub by: Option<String>,
+    by: Option<String>,
     /// Column of the numbers of training videos; without it, the first of n, n_videos, videos, size, x.
     #[arg(long = "n-column", value_name = "COLUMN", requires = "curve")]
-    pub n: Option<String>,
+    n: Option<String>,
     /// Columns of the scores, several for a column per seed; without it, score, loss or error, or else s0, s1, s2, …
     #[arg(long = "score-column", value_name = "COLUMNS", value_delimiter = ',', requires = "curve")]
-    pub score: Vec<String>,
+    score: Vec<String>,
     /// The scores are losses: smaller is better. A column named loss or error says so by its name.
     #[arg(long)]
-    pub decreasing: bool,
+    decreasing: bool,
 }
 
 /// A table of curves.
@@ -172,7 +208,7 @@ impl Places {
 }
 
 /// Reads a table.
-pub(super) fn read_table(path: &Path, columns: &Columns) -> Result<Read, Error> {
+fn read_table(path: &Path, columns: &Columns) -> Result<Read, Error> {
     let broken = |source| Error::Csv { path: path.to_owned(), source };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_path(path).map_err(broken)?;
     let places = Places::find(path, reader.headers().map_err(broken)?.clone(), columns)?;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::fit::{self, number, score};
-use super::observations::{self, Columns, Series, read_store, read_table};
+use super::observations::{self, Read, Series, Source};
 use super::{Exit, Ui, ui};
 use crate::curves::{Aim, Curve, Direction, Options, Plan, Reach, Terms, Unreachable};
 use crate::report::source::Stored;
@@ -27,17 +27,8 @@ use crate::report::source::Stored;
 
 Costs are in any currency, the same for all. What is there already is the largest size of the curve.")]
 pub struct Args {
-    /// Store whose curves are used.
-    #[arg(required_unless_present = "curve", conflicts_with = "curve")]
-    store: Option<PathBuf>,
-    /// Only the curves of this experiment of the store (name or digest); without it, of all.
-    #[arg(long, value_name = "NAME", requires = "store")]
-    experiment: Option<String>,
-    /// CSV file with a header: columns n (training videos), score, and optionally seed.
-    #[arg(long, value_name = "FILE")]
-    curve: Option<PathBuf>,
     #[command(flatten)]
-    columns: Columns,
+    source: Source,
     /// Only this curve, by the model's name; may be repeated.
     #[arg(long, visible_alias = "model", value_name = "NAME")]
     only: Vec<String>,
@@ -154,22 +145,13 @@ struct Output {
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     check_conversions(args)?;
-    let (path, series, direction) = match (&args.curve, &args.store) {
-        (Some(file), _) => {
-            let read = read_table(file, &args.columns)?;
-            (file, read.series, read.direction)
-        }
-        (None, Some(store)) => (store, read_store(store, args.experiment.as_deref())?, Direction::Increasing),
-        (None, None) => anyhow::bail!("name a store or a table (--curve FILE)"),
-    };
+    let Read { series, direction } = args.source.read()?;
+    let path = args.source.path();
     // A loss may be any positive number.
     if !(args.target > 0.0 && args.target.is_finite() && (direction == Direction::Decreasing || args.target <= 1.0)) {
         return Err(Error::Target(args.target).into());
     }
     let series = only(series, &args.only, path)?;
-    if series.is_empty() {
-        return Err(observations::Error::Empty { path: path.clone() }.into());
-    }
     let units = units(args, path, &series)?;
     let options = Options { direction, level: args.level, ..Options::default() };
     let planned = series
@@ -216,9 +198,9 @@ fn units(args: &Args, path: &Path, series: &[Series]) -> anyhow::Result<Vec<f64>
         return Ok(vec![given; series.len()]);
     }
     let unknown = || Error::Conversion { path: path.to_owned(), flag };
-    let store = args.store.as_ref().ok_or_else(unknown)?;
+    let store = args.source.store.as_ref().ok_or_else(unknown)?;
     let stored = Stored::read(store).with_context(|| format!("failed to read the store {}", store.display()))?;
-    let curves = match args.experiment.as_deref() {
+    let curves = match args.source.experiment.as_deref() {
         Some(name) => stored.curves_of(stored.experiment(Some(name))?)?,
         None => stored.curves(),
     };

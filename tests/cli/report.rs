@@ -174,8 +174,7 @@ fn a_fit_in_json_has_forecasts_targets_families_and_a_backtest() {
     }
     let families = curve["families"].as_array().unwrap();
     let weights: f64 = families.iter().map(|f| f["weight"].as_f64().unwrap()).sum();
-    let constant = curve["constant"].as_f64().unwrap();
-    assert!((weights + constant - 1.0).abs() < 1e-9 && families.iter().all(|f| f["parameters"].is_array() && f["name"].is_string()));
+    assert!((weights - 1.0).abs() < 1e-9 && families.iter().all(|f| f["parameters"].is_array() && f["name"].is_string()));
     assert!(curve["backtest"]["predictions"].is_array() && curve["warnings"].is_array(), "{curve}");
 
     let table = test.file("curve.csv", "n,score,seed\n10,0.2,0\n20,0.3,0\n40,0.38,0\n80,0.43,0\n160,,\n");
