@@ -81,6 +81,17 @@ pub struct Gain {
     pub probability: f64,
 }
 
+impl Gain {
+    /// Whether so much data still brings a worthwhile improvement.
+    pub fn saturation(&self) -> Saturation {
+        match self.probability {
+            p if p >= SURE => Saturation::Rising,
+            p if p <= 1.0 - SURE => Saturation::Saturated,
+            _ => Saturation::Undecided,
+        }
+    }
+}
+
 /// Whether more data still helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -216,11 +227,6 @@ impl Curve {
         self.outward(&self.measured(n), probabilities)
     }
 
-    /// Probability that a repetition of the protocol measures at least `score` at `n` videos.
-    pub fn probability(&self, n: f64, score: f64) -> f64 {
-        self.measured(n).cdf(1.0 - self.observed.scale.inward(score))
-    }
-
     /// What `times` the largest observed size is worth.
     pub fn gain(&self, times: f64) -> Gain {
         let scale = &self.observed.scale;
@@ -234,15 +240,6 @@ impl Curve {
             interval: Interval { level: self.level, lower: ends[0], upper: ends[2] },
             worthwhile: self.worthwhile,
             probability: 1.0 - gained.cdf(self.worthwhile / scale.length(1.0)),
-        }
-    }
-
-    /// Whether doubling the data still brings a worthwhile improvement.
-    pub fn saturation(&self) -> Saturation {
-        match self.gain(2.0).probability {
-            p if p >= SURE => Saturation::Rising,
-            p if p <= 1.0 - SURE => Saturation::Saturated,
-            _ => Saturation::Undecided,
         }
     }
 
@@ -329,7 +326,7 @@ impl Curve {
         values
     }
 
-    fn summarise(&self, n: f64, errors: &Mixture) -> Forecast {
+    pub(super) fn summarise(&self, n: f64, errors: &Mixture) -> Forecast {
         let tail = (1.0 - self.level) / 2.0;
         let ends = self.outward(errors, &[tail, 0.5, 1.0 - tail]);
         let interval = Interval { level: self.level, lower: ends[0], upper: ends[2] };

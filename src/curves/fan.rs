@@ -29,8 +29,9 @@ impl Curve {
         sizes.push(largest);
         sizes.sort_by(f64::total_cmp);
         let point = |n: f64| {
-            let half = self.outward(&self.errors(n), &[0.25, 0.75]);
-            FanPoint { expected: self.expected(n), half: Interval { level: 0.5, lower: half[0], upper: half[1] } }
+            let errors = self.errors(n);
+            let half = self.outward(&errors, &[0.25, 0.75]);
+            FanPoint { expected: self.summarise(n, &errors), half: Interval { level: 0.5, lower: half[0], upper: half[1] } }
         };
         sizes.into_par_iter().map(point).collect()
     }

@@ -93,6 +93,7 @@ impl Curve {
     pub fn summary(&self, name: &str, observations: &[Observation], questions: &Questions, options: &Options) -> Result<Summary, Error> {
         let backtest = backtest(observations, options)?;
         let forecasts: Vec<Forecast> = questions.at.iter().map(|at| self.forecast(at.videos(self.largest()))).collect();
+        let gains = [2.0, 3.0].map(|times| self.gain(times));
         let families = self.families();
         let mut warnings = self.warnings(&families);
         let factor = forecasts.iter().map(|f| f.n / self.largest()).fold(1.0, f64::max);
@@ -103,8 +104,8 @@ impl Curve {
         Ok(Summary {
             name: name.to_owned(),
             observations: self.sizes(),
-            saturation: self.saturation(),
-            gains: [2.0, 3.0].map(|times| self.gain(times)).into(),
+            saturation: gains[0].saturation(),
+            gains: gains.into(),
             families,
             targets: questions.targets.iter().map(|&score| self.reach(score)).collect(),
             forecasts,

@@ -13,7 +13,11 @@ impl Posterior {
     /// `count` equally probable curves of the expected error at the sizes `at` (ascending, t).
     pub fn paths(&self, count: usize, at: &[f64]) -> Vec<Path> {
         let mut stream = Stream::new(0, "curves/paths");
-        self.resampled(count).into_iter().map(|c| self.path(c, at, &mut stream)).collect()
+        // What the discrepancy between the sizes depends on is the same for all curves of one covariance.
+        let below = at.iter().take_while(|&&t| t <= 0.0);
+        let between: Vec<Vec<(Vec<f64>, f64)>> =
+            self.levels.iter().map(|level| below.clone().map(|&t| level.between(&self.t, t)).collect()).collect();
+        self.resampled(count).into_iter().map(|c| self.path(c, at, &between[c.level], &mut stream)).collect()
     }
 
     /// Components in proportion to their weights, by systematic resampling.
@@ -29,13 +33,14 @@ impl Posterior {
         kept
     }
 
-    fn path(&self, c: &Component, at: &[f64], stream: &mut Stream) -> Path {
+    /// `between` holds [`Level::between`](super::evidence::Level::between) at the sizes up to the largest.
+    fn path(&self, c: &Component, at: &[f64], between: &[(Vec<f64>, f64)], stream: &mut Stream) -> Path {
         let level = &self.levels[c.level];
         let drop = draw_cut(c.uncut, c.drop.0, stream);
         let at_largest = c.at_largest + c.given_drop.0 * (drop - c.drop.0) + c.given_drop.1.sqrt() * stream.normal();
         let (below, takeoff, landing) = (stream.normal(), self.prior.takeoff(stream.uniform()), stream.uniform());
         let (mut walked, mut wandered) = (0.0, 0.0);
-        let error = |&t: &f64| {
+        let error = |(i, &t): (usize, &f64)| {
             let (shape, u) = c.shape.map_or((None, 0.0), |g| (Some(g), self.grid.u(g, t)));
             let expected = at_largest + drop * u;
             let value = if t > 0.0 {
@@ -44,13 +49,13 @@ impl Posterior {
                 let start = if shape.is_none() && t >= takeoff { self.floor + landing * (at_largest - self.floor) } else { expected };
                 start + wandered
             } else {
-                let (weights, variance) = level.between(&self.t, t);
+                let (weights, variance) = &between[i];
                 let residual = |i: usize| self.errors[i] - at_largest - shape.map_or(0.0, |g| drop * self.grid.rows[i][g]);
                 expected + weights.iter().enumerate().map(|(i, a)| a * residual(i)).sum::<f64>() + variance.sqrt() * below
             };
             value.clamp(self.floor, 1.0)
         };
-        at.iter().map(error).collect()
+        at.iter().enumerate().map(error).collect()
     }
 }
 
