@@ -2,6 +2,7 @@
 
 pub mod actionformer;
 pub mod corpus;
+pub mod encoder;
 pub mod etad;
 pub mod experiment;
 pub mod gtad;
@@ -16,6 +17,7 @@ mod validate;
 
 pub use actionformer::ActionFormerConfig;
 pub use corpus::Corpus;
+pub use encoder::EncoderConfig;
 pub use etad::EtadConfig;
 pub use experiment::{Arch, Experiment, ModelConfig};
 pub use gtad::GtadConfig;
