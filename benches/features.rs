@@ -41,6 +41,7 @@ fn thousand_files(criterion: &mut Criterion) {
         dim: SHAPE.1,
         stride: Some(1.0),
         rate: None,
+        count: None,
         clip: None,
         layout: Layout::TimeChannels,
         prefix: String::new(),

@@ -52,7 +52,7 @@ impl Trainer {
 
     fn step(&mut self) -> f64 {
         let mut gradients = Gradients::none(&self.params);
-        let (terms, _) = self.network.backward(&self.params, &self.batch, &mut gradients, |_| {});
+        let terms = self.network.backward(&self.params, &self.batch, &mut gradients, |_| {});
         self.adam.step(&self.params, &gradients, 1e-3);
         terms.last().map_or(f64::NAN, |(_, cost)| *cost)
     }

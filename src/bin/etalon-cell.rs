@@ -2,7 +2,7 @@
 //!
 //! `etalon-cell run JOB.json` runs one attempt, `etalon-cell profile JOB.json` measures what a native model costs,
 //! `etalon-cell peaks THREADS DEVICE` what the machine can do at most, `etalon-cell parity FOLDER json|text` compares a model with
-//! its authors' arrays, `etalon-cell probe` says which libtorch it found.
+//! its authors' arrays, `etalon-cell extract REQUEST json|- quiet|-` makes feature files, `etalon-cell probe` says which libtorch it found.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,8 +33,10 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "torch")]
         ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
+        #[cfg(feature = "torch")]
+        ["extract", request, json, quiet] => cli::extract::make(request, &cli::Ui::new(*json == "json", *quiet == "quiet")),
         #[cfg(not(feature = "torch"))]
-        ["profile" | "peaks" | "parity", ..] => Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features")),
+        ["profile" | "peaks" | "parity" | "extract", ..] => Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features")),
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
     };
     result

@@ -6,6 +6,7 @@ pub mod ui;
 mod compare;
 mod doctor;
 mod evaluate;
+pub mod extract;
 mod fit;
 mod observations;
 pub mod parity;
@@ -44,6 +45,7 @@ enum Verb {
     Fit(fit::Args),
     PlanData(plan_data::Args),
     Report(report::Args),
+    Extract(extract::Args),
     Profile(profile::Args),
     Parity(parity::Args),
     Compare(compare::Args),
@@ -69,6 +71,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Evaluate(args) => evaluate::run(&args, &ui),
         Verb::Fit(args) => fit::run(&args, &ui),
         Verb::PlanData(args) => plan_data::run(&args, &ui),
+        Verb::Extract(args) => extract::run(&args, &ui),
         Verb::Report(args) => report::run(&args, &ui),
         Verb::Profile(args) => profile::run(&args, &ui),
         Verb::Parity(args) => parity::run(&args, &ui),

@@ -43,6 +43,17 @@ impl Ui {
     }
 }
 
+/// A function as an observer.
+#[cfg(feature = "torch")]
+pub struct Observed<F>(pub F);
+
+#[cfg(feature = "torch")]
+impl<F: FnMut(&crate::event::Event)> crate::event::Observer for Observed<F> {
+    fn observe(&mut self, event: &crate::event::Event) {
+        (self.0)(event);
+    }
+}
+
 /// An empty table for people: no lines, the first column to the left, numbers to the right.
 pub fn table(header: &[&str]) -> comfy_table::Table {
     use comfy_table::{CellAlignment, Table, presets};

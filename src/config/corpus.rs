@@ -3,16 +3,19 @@
 use super::experiment::{DatasetConfig, Experiment, Format};
 use super::load::Error;
 use crate::base::Digest;
+use crate::data::video::{Damaged, VideoSource};
 use crate::data::{Dataset, FeatureSource, annotations, synthetic};
 use crate::protocol::Split;
 
-/// Annotations and features of an experiment.
+/// Annotations, features and videos of an experiment.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     /// Videos and their instances.
     pub dataset: Dataset,
-    /// Their features; files are opened when asked for.
-    pub features: FeatureSource,
+    /// Their features, where there are any; files are opened when asked for.
+    pub features: Option<FeatureSource>,
+    /// The videos, where there are any; files are opened when asked for.
+    pub videos: Option<VideoSource>,
 }
 
 impl Corpus {
@@ -21,17 +24,28 @@ impl Corpus {
     /// # Errors
     /// Bad annotations, or features whose time base is unknown.
     pub fn open(experiment: &Experiment) -> Result<Self, Error> {
-        let DatasetConfig { format, annotations, outside, features, synthetic } = &experiment.dataset;
-        let (dataset, features) = match format {
-            Format::Synthetic => synthetic::generate(synthetic.as_ref().expect("checked when the experiment was loaded")),
-            Format::Activitynet | Format::Tadtr => {
-                let expected = "checked when the experiment was loaded";
-                let dataset = annotations::read(annotations.as_deref().expect(expected), *outside)?;
-                let features = FeatureSource::open(features.as_ref().expect(expected), &dataset)?;
-                (dataset, features)
+        const CHECKED: &str = "checked when the experiment was loaded";
+        let DatasetConfig { format, annotations, outside, features, videos, synthetic } = &experiment.dataset;
+        match format {
+            Format::Synthetic => {
+                let settings = synthetic.as_ref().expect(CHECKED);
+                let (dataset, features) = synthetic::generate(settings);
+                let rendered = |config| VideoSource::rendered(config, settings, &dataset);
+                let videos = videos.as_ref().map(rendered).transpose()?;
+                Ok(Self { dataset, features: Some(features), videos })
             }
-        };
-        Ok(Self { dataset, features })
+            Format::Activitynet | Format::Tadtr => {
+                let mut dataset = annotations::read(annotations.as_deref().expect(CHECKED), *outside)?;
+                let features = features.as_ref().map(|config| FeatureSource::open(config, &dataset)).transpose()?;
+                let source = videos.as_ref().map(|config| VideoSource::open(config, &dataset)).transpose()?;
+                if let Some(source) = &source
+                    && videos.as_ref().is_some_and(|config| config.damaged == Damaged::Skip)
+                {
+                    leave_out_damaged(&mut dataset, source, &experiment.protocol.pool);
+                }
+                Ok(Self { dataset, features, videos: source })
+            }
+        }
     }
 
     /// Digest of the annotations and of the features that the experiment's cells read: what a cell's key holds. Reads
@@ -42,8 +56,24 @@ impl Corpus {
     pub fn digest(&self, split: &Split) -> Result<Digest, Error> {
         let mut videos = [split.train.as_slice(), &split.test].concat();
         videos.sort_unstable();
-        self.features.check(&videos)?;
-        Ok(Digest::combine([&self.dataset.digest, &self.features.digest(&videos)?]))
+        let mut parts = vec![self.dataset.digest.clone()];
+        if let Some(features) = &self.features {
+            features.check(&videos)?;
+            parts.push(features.digest(&videos)?);
+        }
+        if let Some(source) = &self.videos {
+            parts.push(source.digest(&videos)?);
+        }
+        Ok(Digest::combine(&parts))
+    }
+}
+
+/// Takes the videos that cannot be decoded out of the data set, and notes why. Decodes every video of `pool` that is not in
+/// the cache.
+fn leave_out_damaged(dataset: &mut Dataset, source: &VideoSource, pool: &[String]) {
+    for (video, error) in source.survey(&dataset.in_subsets(pool), &|_, _| {}) {
+        dataset.videos.remove(&video);
+        dataset.notes.push(format!("video {video:?} is left out: {error}"));
     }
 }
 
@@ -105,9 +135,10 @@ mod tests {
             let split = Split::new(&corpus.dataset, &moved.protocol).unwrap();
             assert_eq!((split.train.len(), split.test.len()), parts, "{name}");
             corpus.digest(&split).unwrap();
-            let features = corpus.features.load(&split.test[0]).unwrap();
+            let source = corpus.features.unwrap();
+            let features = source.load(&split.test[0]).unwrap();
             let video = &corpus.dataset.videos[&split.test[0]];
-            let covered = features.time as f64 * corpus.features.period(&split.test[0]);
+            let covered = features.time as f64 * source.period(&split.test[0]);
             assert!((covered - video.duration).abs() < 1.0, "{name}: {covered} of {}", video.duration);
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::actionformer::ActionFormerConfig;
+use super::encoder::EncoderConfig;
 use super::etad::EtadConfig;
 use super::gtad::GtadConfig;
 use super::settings::Common;
@@ -13,6 +14,7 @@ use super::tadtr::TadTrConfig;
 use super::temporalmaxer::TemporalMaxerConfig;
 use super::tridet::TriDetConfig;
 use crate::base::Span;
+use crate::data::video::VideosConfig;
 use crate::data::{FeaturesConfig, Outside, SyntheticConfig};
 use crate::profile::recorder;
 use crate::profile::sensors::Group;
@@ -61,6 +63,9 @@ pub struct DatasetConfig {
     /// Feature files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<FeaturesConfig>,
+    /// The videos themselves, for models with an encoder. With the built-in corpus they are rendered on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub videos: Option<VideosConfig>,
     /// The built-in corpus (`format = "synthetic"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticConfig>,
@@ -84,6 +89,9 @@ pub enum Format {
 pub struct ModelConfig {
     /// `arch.etad = { preset = "laptop" }`, `arch.prior = {}`.
     pub arch: Arch,
+    /// The video encoder in front of it, which reads `dataset.videos`; without it the detector reads `dataset.features`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<EncoderConfig>,
     /// Where class labels come from, for a class-agnostic detector.
     #[serde(default)]
     pub labels: Labels,
@@ -127,6 +135,34 @@ impl Arch {
             Self::Tridet(_) => TriDetConfig::RECIPE,
             Self::Gtad(_) => GtadConfig::RECIPE,
             Self::Prior(_) => 1,
+        }
+    }
+
+    /// The same architecture for inputs of `1/slower` as many cells, each of which stands for `slower` times as long.
+    pub fn at(&self, slower: usize) -> Self {
+        let mut arch = self.clone();
+        let shorten = |cells: &mut usize| *cells = cells.div_ceil(slower);
+        match &mut arch {
+            Self::Etad(c) => shorten(&mut c.max_duration),
+            Self::Gtad(c) => shorten(&mut c.max_duration),
+            _ => {}
+        }
+        if let Some(common) = arch.common_mut() {
+            shorten(&mut common.window);
+            shorten(&mut common.stride);
+        }
+        arch
+    }
+
+    fn common_mut(&mut self) -> Option<&mut Common> {
+        match self {
+            Self::Etad(c) => Some(&mut c.common),
+            Self::Tadtr(c) => Some(&mut c.common),
+            Self::Actionformer(c) => Some(&mut c.common),
+            Self::Temporalmaxer(c) => Some(&mut c.common),
+            Self::Tridet(c) => Some(&mut c.common),
+            Self::Gtad(c) => Some(&mut c.common),
+            Self::Prior(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::encoder::EncoderConfig;
 use super::experiment::Experiment;
 use super::{paths, validate};
 use crate::base::{Digest, fsio};
@@ -38,6 +39,9 @@ pub enum Error {
     /// The features cannot be used.
     #[error(transparent)]
     Features(#[from] crate::data::features::Error),
+    /// The videos cannot be used.
+    #[error(transparent)]
+    Video(#[from] crate::data::video::Error),
     /// The protocol cannot be applied to the data.
     #[error(transparent)]
     Protocol(#[from] crate::protocol::Error),
@@ -69,7 +73,18 @@ impl Experiment {
         if let Some(features) = &mut self.dataset.features {
             resolve("dataset.features.path", &mut features.path)?;
         }
+        if let Some(videos) = &mut self.dataset.videos {
+            if let Some(path) = &mut videos.path {
+                resolve("dataset.videos.path", path)?;
+            }
+            if let Some(path) = &mut videos.cache.path {
+                resolve("dataset.videos.cache.path", path)?;
+            }
+        }
         for (name, model) in &mut self.model {
+            if let Some(weights) = model.encoder.as_mut().and_then(|e| e.weights.as_mut()) {
+                resolve(&format!("model.{name}.encoder.weights"), weights)?;
+            }
             if let Some(init) = &mut model.init {
                 resolve(&format!("model.{name}.init"), init)?;
             }
@@ -102,6 +117,12 @@ impl Experiment {
         }
         if let Some(init) = &model.init {
             spec["init"] = serde_json::json!({ "digest": Digest::of_file(init)? });
+        }
+        if let Some(encoder) = &model.encoder {
+            spec["encoder"]["recipe"] = EncoderConfig::RECIPE.into();
+            if let Some(weights) = &encoder.weights {
+                spec["encoder"]["weights"] = serde_json::json!({ "digest": Digest::of_file(weights)? });
+            }
         }
         Ok(spec)
     }

@@ -1,6 +1,8 @@
 //! Checks that no single field can make alone. Each answers with the key and what is wrong, as (key, problem).
 
 use super::experiment::{Arch, DatasetConfig, EvaluateConfig, Experiment, Format, Labels, ModelConfig, TargetsConfig};
+use super::settings::Temporal;
+use crate::data::video::Snippets;
 use crate::protocol::ProtocolConfig;
 use crate::protocol::settings::{Budget, SplitRule};
 
@@ -18,6 +20,7 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), Finding> {
     ask(!experiment.model.is_empty(), "model", "is empty; add a table such as [model.etad] with arch.etad = { preset = \"laptop\" }")?;
     for (name, config) in &experiment.model {
         model(name, config, experiment.protocol.budget)?;
+        source(name, config, &experiment.dataset)?;
     }
     for (i, (name, config)) in experiment.model.iter().enumerate() {
         if let Some((twin, _)) = experiment.model.iter().take(i).find(|(_, other)| *other == config) {
@@ -32,6 +35,11 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<(), Finding> {
 }
 
 fn dataset(dataset: &DatasetConfig) -> Result<(), Finding> {
+    if let Some(videos) = &dataset.videos {
+        videos.check().map_err(|(key, problem)| (format!("dataset.videos.{key}"), problem.to_owned()))?;
+        let built_in = dataset.format == Format::Synthetic;
+        ask(built_in || videos.path.is_some(), "dataset.videos.path", "is missing; give the folder of the videos")?;
+    }
     if dataset.format == Format::Synthetic {
         ask(dataset.annotations.is_none(), "dataset.annotations", "has no meaning with format = \"synthetic\"; remove it")?;
         ask(dataset.features.is_none(), "dataset.features", "has no meaning with format = \"synthetic\"; remove it")?;
@@ -43,15 +51,17 @@ fn dataset(dataset: &DatasetConfig) -> Result<(), Finding> {
     ask(dataset.synthetic.is_none(), "dataset.synthetic", "needs format = \"synthetic\"; change the format or remove the table")?;
     ask(dataset.annotations.is_some(), "dataset.annotations", "is missing; give the path of the annotation JSON")?;
     let Some(features) = &dataset.features else {
-        return Err(("dataset.features".into(), "is missing; give { path, kind, dim, stride or rate }".into()));
+        let either = "is missing; give { path, kind, dim, stride or rate }, or `dataset.videos` for models with an encoder";
+        return ask(dataset.videos.is_some(), "dataset.features", either);
     };
     ask(features.dim >= 1, "dataset.features.dim", "must be at least 1")?;
     ask(
-        features.stride.is_some() != features.rate.is_some(),
+        [features.stride.is_some(), features.rate.is_some(), features.count.is_some()].iter().filter(|given| **given).count() == 1,
         "dataset.features",
-        "needs one of `stride` (frames) and `rate` (snippets per second)",
+        "needs one of `stride` (frames), `rate` (snippets per second) and `count` (snippets per video)",
     )?;
     let positive = |value: Option<f64>| value.is_none_or(|v| v > 0.0 && v.is_finite());
+    ask(features.count != Some(0), "dataset.features.count", "must be a positive number of snippets")?;
     ask(positive(features.clip), "dataset.features.clip", "must be a positive number of frames")?;
     ask(features.clip.is_none() || features.stride.is_some(), "dataset.features.clip", "needs `stride`, also in frames")?;
     ask(positive(features.stride), "dataset.features.stride", "must be a positive number of frames")?;
@@ -97,6 +107,40 @@ fn model(name: &str, model: &ModelConfig, budget: Budget) -> Result<(), Finding>
         (_, Some(_)) => Err((key("video_scores"), "is only read with labels = \"external\"; set that or remove the table".into())),
         (_, None) => Ok(()),
     }
+}
+
+/// What a model reads.
+fn source(name: &str, model: &ModelConfig, dataset: &DatasetConfig) -> Result<(), Finding> {
+    let key = |field: &str| format!("model.{name}.{field}");
+    let Some(common) = model.arch.common() else {
+        return ask(model.encoder.is_none(), &key("encoder"), "has no meaning for the prior, which looks at no video; remove it");
+    };
+    let Some(encoder) = &model.encoder else {
+        let there = dataset.features.is_some() || dataset.format == Format::Synthetic;
+        return ask(there, &key("encoder"), "is missing, and so is `dataset.features`; the model has nothing to read, so give one of them");
+    };
+    let Some(videos) = &dataset.videos else {
+        return Err(("dataset.videos".into(), format!("is missing; model.{name}.encoder reads it: give {{ path, size, snippets, clip }}")));
+    };
+    encoder.check().map_err(|problem| (key("encoder"), problem))?;
+    if let Some([width, height]) = encoder.frames.crop {
+        let fits = width <= videos.size[0] && height <= videos.size[1];
+        let [w, h] = videos.size;
+        ask(fits, &key("encoder.frames.crop"), &format!("is larger than the frames, {w} x {h} (`dataset.videos.size`)"))?;
+    }
+    if encoder.is_trained() {
+        let jointly = "must be 1 where the encoder is trained: every snippet is a cell of its own";
+        ask(common.pool == 1, &key("arch: `pool`"), jointly)?;
+        let count = if let Snippets::Count(count) = videos.snippets { Some(count) } else { None };
+        let one_by_one = common.temporal != Temporal::Rescale || count == Some(common.window);
+        let rescale = format!(
+            "is {}, but an encoder trained with `temporal = \"rescale\"` needs one snippet per cell: set dataset.videos.snippets = {{ count = {} }}",
+            common.window, common.window
+        );
+        ask(one_by_one, &key("arch: `window`"), &rescale)?;
+        ask(encoder.frozen_stages != Some(4), &key("encoder.frozen_stages"), "freezes all of the encoder; write training = \"frozen\"")?;
+    }
+    Ok(())
 }
 
 fn evaluate(evaluate: &EvaluateConfig) -> Result<(), Finding> {

@@ -73,6 +73,21 @@ pub(super) fn open(path: &Path, kind: Kind) -> Result<File, Error> {
     }
 }
 
+/// A row-major `[time, channels]` array as the content of a `.npy` file.
+pub(super) fn to_npy(time: usize, channels: usize, values: &[f32]) -> Vec<u8> {
+    use npyz::WriterBuilder;
+    let mut bytes = Vec::new();
+    let mut writer = npyz::WriteOptions::new()
+        .default_dtype()
+        .shape(&[time as u64, channels as u64])
+        .writer(&mut bytes)
+        .begin_nd()
+        .expect("memory takes what is written");
+    writer.extend(values.iter().copied()).expect("memory takes what is written");
+    writer.finish().expect("the shape has as many values");
+    bytes
+}
+
 fn npy(map: Mmap) -> Result<File, Error> {
     let mut cursor = Cursor::new(&map[..]);
     let header = NpyHeader::from_reader(&mut cursor).map_err(|e| {

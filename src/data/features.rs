@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Dataset;
+use super::{Dataset, Video};
 use super::array::{self, Matrix};
 use crate::base::{Digest, fsio};
 
@@ -41,6 +41,9 @@ pub struct FeaturesConfig {
     /// Snippets per second, instead of `stride`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// Snippets of every video, spread evenly over it, instead of `stride`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
     /// `"time-channels"` (default) or `"channels-time"`.
     #[serde(default)]
     pub layout: Layout,
@@ -173,8 +176,7 @@ struct Timing {
 #[derive(Debug)]
 struct Memory {
     channels: usize,
-    period: f64,
-    videos: BTreeMap<String, Features>,
+    videos: BTreeMap<String, (f64, Features)>,
     digest: Digest,
 }
 
@@ -182,33 +184,31 @@ impl FeatureSource {
     /// Features in files, one per video of `dataset`. Opens no file: see [`FeatureSource::check`].
     ///
     /// # Errors
-    /// Neither or both of `stride` and `rate`, one of them not positive, or `stride` with a video of unknown `fps`.
+    /// Not exactly one of `stride`, `rate` and `count`, it is not positive, or `stride` with a video of unknown `fps`.
     pub fn open(config: &FeaturesConfig, dataset: &Dataset) -> Result<Self, Error> {
-        let (stride, rate) = match (config.stride, config.rate) {
-            (Some(value), None) if value > 0.0 && value.is_finite() => (value, None),
-            (None, Some(value)) if value > 0.0 && value.is_finite() => (1.0, Some(value)),
-            _ => {
-                return Err(Error::Period(
-                    "`dataset.features` needs one of `stride` (frames) and `rate` (snippets per second), a positive number".into(),
-                ));
-            }
-        };
-        let mut videos = BTreeMap::new();
-        for (id, video) in &dataset.videos {
-            let Some(frequency) = rate.or(video.fps) else {
-                return Err(Error::Period(format!(
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let period = |id: &str, video: &Video| match (config.stride, config.rate, config.count) {
+            (Some(stride), None, None) if positive(stride) => video.fps.map(|fps| stride / fps).ok_or_else(|| {
+                Error::Period(format!(
                     "video {id:?} has no `fps`, so `dataset.features.stride` means no time; add `fps` to the annotations or give `rate` instead of `stride`"
-                )));
-            };
-            videos.insert(id.clone(), Timing { period: stride / frequency, duration: video.duration });
-        }
+                ))
+            }),
+            (None, Some(rate), None) if positive(rate) => Ok(1.0 / rate),
+            (None, None, Some(count)) if count > 0 => Ok(video.duration / count as f64),
+            _ => Err(Error::Period(
+                "`dataset.features` needs one of `stride` (frames), `rate` (snippets per second) and `count` (snippets per video), a positive number"
+                    .into(),
+            )),
+        };
+        let timing = |(id, video): (&String, &Video)| Ok((id.clone(), Timing { period: period(id, video)?, duration: video.duration }));
+        let videos = dataset.videos.iter().map(timing).collect::<Result<_, Error>>()?;
         Ok(Self(Arc::new(Origin::Files(Files { config: config.clone(), videos }))))
     }
 
-    /// Features held in memory, all with the same `period` (seconds between snippets). `digest` stands for what they
-    /// were made from.
-    pub fn in_memory(channels: usize, period: f64, videos: BTreeMap<String, Features>, digest: Digest) -> Self {
-        Self(Arc::new(Origin::Memory(Memory { channels, period, videos, digest })))
+    /// Features held in memory, each with its period (seconds between snippets). `digest` stands for what they were made
+    /// from.
+    pub fn in_memory(channels: usize, videos: BTreeMap<String, (f64, Features)>, digest: Digest) -> Self {
+        Self(Arc::new(Origin::Memory(Memory { channels, videos, digest })))
     }
 
     /// Values per snippet.
@@ -227,7 +227,7 @@ impl FeatureSource {
     pub fn period(&self, video: &str) -> f64 {
         match &*self.0 {
             Origin::Files(files) => files.videos.get(video).expect("features are asked for videos of their data set").period,
-            Origin::Memory(memory) => memory.period,
+            Origin::Memory(memory) => memory.videos.get(video).expect("features are asked for videos of their data set").0,
         }
     }
 
@@ -272,6 +272,15 @@ impl FeatureSource {
         videos.iter().try_for_each(|video| self.time(video).map(drop))
     }
 
+    /// Writes features as the `.npy` file, `[T, C]` in single precision, that [`FeatureSource::open`] reads.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(path: &Path, features: &Features) -> Result<(), Error> {
+        let bytes = array::to_npy(features.time, features.channels, &features.data);
+        Ok(fsio::replace(path, &bytes)?)
+    }
+
     /// Digest of the features of the given videos: their content, order of dimensions and time base, not their path.
     /// Features in memory have one digest for all videos. Every value is read, so a bad one is found here.
     ///
@@ -290,7 +299,7 @@ impl FeatureSource {
 
 impl Memory {
     fn get(&self, video: &str) -> Result<&Features, Error> {
-        self.videos.get(video).ok_or_else(|| Error::UnknownVideo(video.to_owned()))
+        self.videos.get(video).map(|(_, features)| features).ok_or_else(|| Error::UnknownVideo(video.to_owned()))
     }
 }
 
@@ -315,6 +324,10 @@ impl Files {
         let matrix = self.oriented(file, &path)?;
         if matrix.time == 0 {
             return Err(Error::Malformed { path, problem: format!("no snippets for video {video:?}; extract this file again") });
+        }
+        if let Some(count) = self.config.count.filter(|&count| count != matrix.time) {
+            let problem = format!("{} snippets, but `dataset.features.count` is {count}; correct that or extract this file again", matrix.time);
+            return Err(Error::Malformed { path, problem });
         }
         let covered = matrix.time as f64 * timing.period;
         // Extractors lose up to a receptive field at the end; more than that is a short file or a wrong time base.
@@ -437,6 +450,7 @@ mod tests {
                 dim: 2,
                 stride: Some(10.0),
                 rate: None,
+                count: None,
                 clip: None,
                 layout: Layout::TimeChannels,
                 prefix: "v_".into(),
@@ -585,6 +599,7 @@ mod tests {
                 dim,
                 stride: Some(stride),
                 rate: None,
+                count: None,
                 clip: None,
                 layout: Layout::TimeChannels,
                 prefix: String::new(),

@@ -104,13 +104,13 @@ pub fn generate(config: &SyntheticConfig) -> (Dataset, FeatureSource) {
     let made: Vec<(String, Video, Features)> = (0..config.videos).into_par_iter().map(|i| world.video(i)).collect();
     let (mut videos, mut features) = (BTreeMap::new(), BTreeMap::new());
     for (id, video, values) in made {
-        features.insert(id.clone(), values);
+        features.insert(id.clone(), (1.0 / config.rate, values));
         videos.insert(id, video);
     }
     let classes: Vec<String> = (0..config.classes).map(|c| format!("action-{c:02}")).collect();
     let digest = Digest::of_json(&(&classes, &videos));
     // The settings stand for the features: their last bits may differ between mathematics libraries.
-    let source = FeatureSource::in_memory(config.channels, 1.0 / config.rate, features, Digest::of_json(&(RECIPE, config)));
+    let source = FeatureSource::in_memory(config.channels, features, Digest::of_json(&(RECIPE, config)));
     (Dataset { classes, videos, digest, notes: Vec::new() }, source)
 }
 

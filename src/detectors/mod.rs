@@ -1,6 +1,10 @@
 //! Detectors behind one trait: the native networks, the floor baseline.
 
 #[cfg(feature = "torch")]
+mod end_to_end;
+#[cfg(feature = "torch")]
+pub mod extraction;
+#[cfg(feature = "torch")]
 pub mod native;
 pub mod prior;
 
@@ -9,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Arch, ModelConfig};
+use crate::data::video::{self, VideoSource};
 use crate::data::{Dataset, FeatureSource};
 use crate::eval::Detections;
 use crate::event::Observer;
@@ -18,8 +23,10 @@ use crate::protocol::settings::Budget;
 pub struct Job<'a> {
     /// The whole data set; a detector must only look at annotations of `train`.
     pub dataset: &'a Dataset,
-    /// Features of every video.
-    pub features: &'a FeatureSource,
+    /// Features of every video, where the experiment has any.
+    pub features: Option<&'a FeatureSource>,
+    /// The videos, where the experiment has any.
+    pub videos: Option<&'a VideoSource>,
     /// Sampled training videos.
     pub train: &'a [String],
     /// Number of videos in the whole training part (what 100 % means), for the fixed-step budget.
@@ -49,8 +56,21 @@ pub struct Trained {
     pub parameters: Option<u64>,
     /// Mean loss over the last epoch, where there is one.
     pub final_loss: Option<f64>,
+    /// Where the frames came from, for a detector that reads videos.
+    pub frames: Option<FrameFacts>,
     /// What the reader of the record should know.
     pub notes: Vec<String>,
+}
+
+/// Frames of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameFacts {
+    /// Seconds that the training stood still until frames came.
+    pub waited_s: f64,
+    /// Seconds of decoding, on threads beside the training.
+    pub decode_s: f64,
+    /// Frames decoded; the others came from the cache.
+    pub decoded: u64,
 }
 
 /// A temporal action detector.
@@ -83,6 +103,9 @@ pub enum Error {
     /// The input is bad: the user can mend it.
     #[error(transparent)]
     Features(#[from] crate::data::features::Error),
+    /// A video is bad: the user can mend it.
+    #[error(transparent)]
+    Video(#[from] video::Error),
     /// A file could not be written or read.
     #[error(transparent)]
     File(#[from] crate::base::fsio::Error),
@@ -116,7 +139,7 @@ pub fn build(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
         return Ok(Box::new(prior::Prior::new(prior)));
     }
     #[cfg(feature = "torch")]
-    let native = native::build(config);
+    let native = if config.encoder.is_some() { end_to_end::build(config) } else { native::build(config) };
     #[cfg(not(feature = "torch"))]
     let native = None;
     native.ok_or_else(|| Error::NoTorch(format!("{:?}", config.arch).split('(').next().unwrap_or_default().to_lowercase()))

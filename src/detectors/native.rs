@@ -7,6 +7,7 @@ use super::{Detected, Detector, Error, Job, Trained};
 use crate::base::fsio;
 use crate::config::ModelConfig;
 use crate::config::experiment::{Labels as LabelSource, VideoScores};
+use crate::data::FeatureSource;
 use crate::event::Observer;
 pub use crate::nn::profile::Rounds;
 use crate::nn::task::{Labels, Task};
@@ -18,8 +19,8 @@ use crate::profile::roofline;
 use crate::protocol::settings::Budget;
 
 /// File of the trained weights inside the attempt's folder.
-const WEIGHTS: &str = "model.safetensors";
-const CHECKPOINT: &str = "checkpoint/state.safetensors";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const CHECKPOINT: &str = "checkpoint/state.safetensors";
 
 /// The network that a configuration asks for; `None` when it asks for none.
 pub fn build(config: &ModelConfig) -> Option<Box<dyn Detector>> {
@@ -66,21 +67,45 @@ struct Native {
 
 impl Native {
     fn task<'a>(&self, job: &Job<'a>) -> Result<Task<'a>, Error> {
-        let device = runtime::device(job.device).map_err(Error::Input)?;
-        let labels = match (&self.config.labels, &self.config.video_scores) {
-            (LabelSource::External, Some(scores)) => {
-                Labels::External { scores: read_video_scores(scores, &job.dataset.classes)?, top: scores.top }
-            }
-            _ => Labels::Network(job.dataset.classes.len()),
-        };
-        let arch = &self.config.arch;
-        let (Some(common), Some(conventions)) = (arch.common(), models::conventions(arch)) else {
-            unreachable!("a native detector is built for a network only")
-        };
-        Ok(Task::new(common, conventions, (job.dataset, job.features), labels, (job.seed, device), |params, channels, classes| {
-            models::build(arch, params, channels, classes).expect("conventions exist")
-        }))
+        let features = job.features.ok_or_else(|| Error::Input("the experiment has no `dataset.features` for this model to read".into()))?;
+        task(&self.config, job, features)
     }
+}
+
+/// The network of `config` on `features`.
+pub(super) fn task<'a>(config: &ModelConfig, job: &Job<'a>, features: &'a FeatureSource) -> Result<Task<'a>, Error> {
+    let device = runtime::device(job.device).map_err(Error::Input)?;
+    let labels = match (&config.labels, &config.video_scores) {
+        (LabelSource::External, Some(scores)) => {
+            Labels::External { scores: read_video_scores(scores, &job.dataset.classes)?, top: scores.top }
+        }
+        _ => Labels::Network(job.dataset.classes.len()),
+    };
+    let arch = &config.arch;
+    let (Some(common), Some(conventions)) = (arch.common(), models::conventions(arch)) else {
+        unreachable!("a native detector is built for a network only")
+    };
+    Ok(Task::new(common, conventions, (job.dataset, features), labels, (job.seed, device), |params, channels, classes| {
+        models::build(arch, params, channels, classes).expect("conventions exist")
+    }))
+}
+
+/// Sentences for the record on what the network knew before it saw the sample.
+pub(super) fn origin_notes(config: &ModelConfig, started: Option<String>, steps: u64) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(started) = started {
+        let updates = if steps == 0 { " and are used as they are" } else { "" };
+        notes.push(format!(
+            "{started}{updates}: class i of theirs is taken for class i of the data set; what they have seen before, beyond this sample, shows in the score"
+        ));
+    }
+    if let Some(scores) = config.video_scores.as_ref().filter(|_| config.labels == LabelSource::External) {
+        notes.push(format!(
+            "class labels come from video-level scores in {}: if their classifier saw more data than this sample, the score leaks it",
+            scores.path.display()
+        ));
+    }
+    notes
 }
 
 impl Detector for Native {
@@ -94,24 +119,14 @@ impl Detector for Native {
             let artifact = job.dir.join(WEIGHTS);
             task.save(&artifact)?;
             let mut notes = outcome.notes;
-            if let Some(started) = started {
-                let updates = if outcome.steps == 0 { " and are used as they are" } else { "" };
-                notes.push(format!(
-                    "{started}{updates}: class i of theirs is taken for class i of the data set; what they have seen before, beyond this sample, shows in the score"
-                ));
-            }
-            if let Some(scores) = self.config.video_scores.as_ref().filter(|_| self.config.labels == LabelSource::External) {
-                notes.push(format!(
-                    "class labels come from video-level scores in {}: if their classifier saw more data than this sample, the score leaks it",
-                    scores.path.display()
-                ));
-            }
+            notes.extend(origin_notes(&self.config, started, outcome.steps));
             Ok(Trained {
                 artifact,
                 steps: outcome.steps,
                 epochs: outcome.epochs,
                 parameters: Some(task.parameter_count()),
                 final_loss: Some(outcome.final_loss).filter(|l| l.is_finite()),
+                frames: None,
                 notes,
             })
         })
@@ -129,7 +144,7 @@ impl Detector for Native {
 }
 
 /// libtorch reports failures (out of memory above all) by unwinding through tch; the cell shall fail with the message.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         let text = text.unwrap_or_else(|| "no message".into());
@@ -169,6 +184,7 @@ impl From<train::Error> for Error {
     fn from(error: train::Error) -> Self {
         match error {
             train::Error::Features(e) => Self::Features(e),
+            train::Error::Video(e) => Self::Video(e),
             train::Error::Params(e) => e.into(),
             train::Error::Diverged { step, term, value } => Self::Diverged { step, term, value },
             other @ (train::Error::NoInstance(_) | train::Error::TooLong { .. }) => Self::Input(other.to_string()),

@@ -140,7 +140,8 @@ mod tests {
         let detect = |dataset: &crate::data::Dataset| {
             let job = Job {
                 dataset,
-                features: &features,
+                features: Some(&features),
+                videos: None,
                 train,
                 pool_size: 6,
                 budget: Budget::Epochs,

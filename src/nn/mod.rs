@@ -2,6 +2,7 @@
 
 mod clips;
 mod formulas;
+pub mod end_to_end;
 pub mod input;
 pub mod layers;
 pub mod macs;

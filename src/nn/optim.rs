@@ -8,21 +8,37 @@ use super::params::Params;
 use crate::config::settings::{Common, Optimiser as Rule, Schedule};
 
 /// Gradients of a step in the order of [`Params::entries`]; `None` where no loss reached the parameter.
-pub struct Gradients(Vec<Option<Tensor>>);
+pub struct Gradients {
+    of: Vec<Option<Tensor>>,
+    /// What is differentiated for beside the parameters, and its gradient.
+    watched: Option<(Tensor, Option<Tensor>)>,
+}
 
 impl Gradients {
     /// None yet.
     pub fn none(params: &Params) -> Self {
-        Self(params.entries().iter().map(|_| None).collect())
+        Self { of: params.entries().iter().map(|_| None).collect(), watched: None }
+    }
+
+    /// Collects the gradient of `leaf` too from now on, which requires one.
+    pub fn watch(&mut self, leaf: &Tensor) {
+        self.watched = Some((leaf.shallow_clone(), None));
+    }
+
+    /// The gradient of what was watched; `None` where no loss reached it.
+    pub fn of_watched(&mut self) -> Option<Tensor> {
+        self.watched.take().and_then(|(_, gradient)| gradient)
     }
 
     /// Differentiates `loss` and adds to the gradients of the parameters; returns the gradients of `leaves` (`None` where
     /// unreached). Frees the graph.
     pub fn add(&mut self, params: &Params, loss: &Tensor, leaves: &[&Tensor]) -> Vec<Option<Tensor>> {
-        let inputs: Vec<&Tensor> = leaves.iter().copied().chain(params.entries().iter().map(|(_, t)| t)).collect();
+        let watched = self.watched.as_ref().map(|(leaf, _)| leaf.shallow_clone());
+        let inputs: Vec<&Tensor> = leaves.iter().copied().chain(&watched).chain(params.entries().iter().map(|(_, t)| t)).collect();
         let mut found = Tensor::run_backward(&[loss], &inputs, false, false).into_iter().map(|g| g.defined().then_some(g));
         let of_leaves = found.by_ref().take(leaves.len()).collect();
-        for (sum, new) in self.0.iter_mut().zip(found) {
+        let sums = self.watched.iter_mut().map(|(_, sum)| sum).chain(&mut self.of);
+        for (sum, new) in sums.zip(found) {
             *sum = match (sum.take(), new) {
                 (Some(sum), Some(new)) => Some(sum + new),
                 (sum, new) => sum.or(new),
@@ -33,12 +49,12 @@ impl Gradients {
 
     /// The gradients, in parameter order.
     pub fn as_slice(&self) -> &[Option<Tensor>] {
-        &self.0
+        &self.of
     }
 
     /// Global L2 norm.
     pub fn norm(&self) -> f64 {
-        let norms: Vec<Tensor> = self.0.iter().flatten().map(|g| g.norm()).collect();
+        let norms: Vec<Tensor> = self.of.iter().flatten().map(|g| g.norm()).collect();
         if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).norm().double_value(&[]) }
     }
 
@@ -48,7 +64,7 @@ impl Gradients {
         let factor = limit / (norm + 1e-6);
         if factor < 1.0 {
             // Not in place: parameters that are summed have one gradient, in one storage.
-            for gradient in self.0.iter_mut().flatten() {
+            for gradient in self.of.iter_mut().flatten() {
                 *gradient = &*gradient * factor;
             }
         }

@@ -34,12 +34,12 @@ pub enum Labels {
 
 /// A trained or trainable network bound to a data set.
 pub struct Task<'a> {
-    common: Common,
+    pub(super) common: Common,
     conventions: Conventions,
-    inputs: Inputs<'a>,
+    pub(super) inputs: Inputs<'a>,
     labels: Labels,
-    params: Params,
-    network: Box<dyn Network>,
+    pub(super) params: Params,
+    pub(super) network: Box<dyn Network>,
 }
 
 /// What a training gives besides the weights.
@@ -52,6 +52,25 @@ pub struct Outcome {
     pub final_loss: f64,
     /// For the record.
     pub notes: Vec<String>,
+}
+
+/// How a training goes on a sample.
+pub(super) struct Schedule {
+    /// The sampled videos.
+    pub sources: Vec<Source>,
+    /// Updates.
+    pub total: u64,
+    /// Passes over the sample.
+    pub epochs: f64,
+    /// For the record.
+    pub notes: Vec<String>,
+}
+
+impl Schedule {
+    /// What the training gave.
+    pub fn outcome(self, final_loss: f64) -> Outcome {
+        Outcome { steps: self.total, epochs: self.epochs, final_loss, notes: self.notes }
+    }
 }
 
 impl<'a> Task<'a> {
@@ -87,6 +106,16 @@ impl<'a> Task<'a> {
     pub fn shortened(mut self, updates: u64) -> Self {
         (self.common.steps, self.common.epochs) = (updates, 1);
         self
+    }
+
+    /// Classes that the network tells apart; `None` where it is class-agnostic.
+    pub fn classes(&self) -> Option<i64> {
+        if let Labels::Network(n) = self.labels { Some(n as i64) } else { None }
+    }
+
+    /// Values per cell.
+    pub fn channels(&self) -> i64 {
+        self.inputs.channels() as i64
     }
 
     /// What is trained.
@@ -126,13 +155,37 @@ impl<'a> Task<'a> {
         observer: &mut dyn Observer,
         around: &mut dyn Around,
     ) -> Result<Outcome, train::Error> {
+        let schedule = match self.schedule(videos, (seed, fixed_steps))? {
+            Ok(schedule) => schedule,
+            Err(untrained) => return Ok(untrained),
+        };
+        let Schedule { sources, total, .. } = &schedule;
+        let passes = Passes { common: &self.common, seed, sources };
+        let class_agnostic = self.is_class_agnostic();
+        let loader = Loader { common: &self.common, inputs: &self.inputs, videos, seed, class_agnostic };
+        let padded = self.padding();
+        let batches = |skip: u64| {
+            let clips = (0..).flat_map(|pass| passes.batches(pass)).skip(skip as usize);
+            clips.zip(skip..).map(|(clips, step)| loader.prepare(&clips, padded(&clips), step).map_err(train::Error::from))
+        };
+        let trainee = Trainee { params: &self.params, network: &*self.network };
+        let final_loss = train::train(&trainee, &self.plan(*total), batches, checkpoint, observer, around)?;
+        Ok(schedule.outcome(final_loss))
+    }
+
+    /// How a training on `videos` goes, their inputs standardised and kept; what it gives at once where no update is asked for.
+    pub(super) fn schedule(
+        &mut self,
+        videos: &[String],
+        (seed, fixed_steps): (u64, bool),
+    ) -> Result<Result<Schedule, Outcome>, train::Error> {
         let mut notes: Vec<String> = self.inputs.padding_note().into_iter().collect();
         // Weights that brought their own standardisation keep it.
         if self.common.standardise && self.inputs.standard().is_none() {
             self.inputs.standardise_on(videos)?;
         }
         if (if fixed_steps { self.common.steps } else { u64::from(self.common.epochs) }) == 0 {
-            return Ok(Outcome { steps: 0, epochs: 0.0, final_loss: f64::NAN, notes });
+            return Ok(Err(Outcome { steps: 0, epochs: 0.0, final_loss: f64::NAN, notes }));
         }
         self.inputs.keep(videos)?;
         let margin = if self.conventions.margin { self.inputs.offset() } else { 0.0 };
@@ -158,7 +211,12 @@ impl<'a> Task<'a> {
         if fixed_steps && epochs < 1.0 {
             notes.push(format!("{total} updates are less than one pass over this sample ({first} batches)"));
         }
-        let plan = Plan {
+        Ok(Ok(Schedule { sources, total, epochs, notes }))
+    }
+
+    /// The loop's settings for `total` updates.
+    pub(super) fn plan(&self, total: u64) -> Plan<'_> {
+        Plan {
             total,
             checkpoint_every: total.div_ceil(u64::from(self.common.epochs)),
             common: &self.common,
@@ -168,17 +226,12 @@ impl<'a> Task<'a> {
                 spare_plain: self.conventions.spare_plain,
                 slow: self.conventions.slow,
             },
-        };
-        let class_agnostic = matches!(self.labels, Labels::External { .. });
-        let loader = Loader { common: &self.common, inputs: &self.inputs, videos, seed, class_agnostic };
-        let padded = self.padding();
-        let batches = |skip: u64| {
-            let clips = (0..).flat_map(|pass| passes.batches(pass)).skip(skip as usize);
-            clips.zip(skip..).map(|(clips, step)| loader.prepare(&clips, padded(&clips), step))
-        };
-        let trainee = Trainee { params: &self.params, network: &*self.network };
-        let final_loss = train::train(&trainee, &plan, batches, checkpoint, observer, around)?;
-        Ok(Outcome { steps: total, epochs, final_loss, notes })
+        }
+    }
+
+    /// Whether labels come from elsewhere.
+    pub(super) fn is_class_agnostic(&self) -> bool {
+        matches!(self.labels, Labels::External { .. })
     }
 
     /// Cells that the inputs of a batch are padded to. The network lives on this thread, so its rule is tabulated for the
@@ -236,7 +289,7 @@ impl<'a> Task<'a> {
         let (input, weights): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|(n, _)| n.starts_with("input."));
         self.params.assign(&origin, weights).map_err(|error| match error {
             params::Error::Mismatch { path, mut misfit } => {
-                misfit.classes = Some(if let Labels::Network(n) = self.labels { n as i64 } else { 0 });
+                misfit.classes = Some(self.classes().unwrap_or(0));
                 params::Error::Mismatch { path, misfit }
             }
             other => other,
@@ -338,12 +391,12 @@ impl Model for Trainee<'_> {
         self.params
     }
 
-    fn backward(&self, batch: Prepared, gradients: &mut Gradients) -> Terms {
+    fn backward(&self, batch: Prepared, gradients: &mut Gradients) -> Result<Terms, train::Error> {
         let Prepared { x, shape, valid, truth, mut rng } = batch;
         // What libtorch draws itself (dropout) follows from the update too, so a resumed training draws the same.
         tch::manual_seed((rng.uniform() * (1u64 << 53) as f64) as i64);
         let mut batch = Batch { x: to_input(&x, shape, self.params.device()), valid, truth, rng };
-        self.network.backward(self.params, &mut batch, gradients)
+        Ok(self.network.backward(self.params, &mut batch, gradients))
     }
 
     fn memory(&self) -> Vec<f64> {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
+use super::network::Terms;
 use super::optim::{Adam, AdamOptions, Average, Gradients, learning_rate};
 use super::params::{self, Params};
 use crate::config::settings::Common;
-use crate::data::features;
+use crate::data::{features, video};
 use crate::event::{Event, Observer};
 
 /// A model that can be trained.
@@ -24,13 +25,29 @@ pub trait Model {
     fn params(&self) -> &Params;
 
     /// Losses of a batch by name, and the total under `"cost"`; adds the gradients.
-    fn backward(&self, batch: Self::Batch, gradients: &mut Gradients) -> Vec<(String, f64)>;
+    ///
+    /// # Errors
+    /// What the batch still had to read is bad.
+    fn backward(&self, batch: Self::Batch, gradients: &mut Gradients) -> Result<Terms, Error>;
 
     /// What the losses remember from update to update, beside the parameters.
     fn memory(&self) -> Vec<f64>;
 
     /// Takes over a memory of a checkpoint.
     fn recall(&self, memory: &[f64]);
+
+    /// What else is trained along, as named tensors for a checkpoint.
+    fn companions(&self) -> Vec<(String, Tensor)> {
+        Vec::new()
+    }
+
+    /// Takes over what [`Model::companions`] gave.
+    ///
+    /// # Errors
+    /// Something is missing or does not fit; nothing is changed then.
+    fn restore(&self, _: Vec<(String, Tensor)>) -> Result<(), params::Error> {
+        Ok(())
+    }
 }
 
 /// What goes on around every update: nothing (`()`), or a measurement.
@@ -75,6 +92,9 @@ pub enum Error {
     /// A feature file is bad.
     #[error(transparent)]
     Features(#[from] features::Error),
+    /// A video is bad.
+    #[error(transparent)]
+    Video(#[from] video::Error),
     /// A checkpoint cannot be written.
     #[error(transparent)]
     Params(#[from] params::Error),
@@ -108,6 +128,7 @@ pub enum Error {
 const DEPTH: usize = 4;
 const STEP_KEY: &str = "step";
 const MEMORY_KEY: &str = "memory";
+const COMPANION: &str = "companion.";
 const REPORT_EVERY: Duration = Duration::from_millis(300);
 
 /// Trains; `batches(first)` yields the batches from update `first` (counted from 0) on, without end. Returns the mean cost
@@ -124,7 +145,7 @@ pub fn train<M: Model, B>(
     around: &mut dyn Around,
 ) -> Result<f64, Error>
 where
-    B: Iterator<Item = Result<M::Batch, features::Error>>,
+    B: Iterator<Item = Result<M::Batch, Error>>,
 {
     let mut state = State {
         adam: Adam::new(model.params(), plan.adam),
@@ -191,7 +212,7 @@ impl State {
     /// Makes update `step` (from 0); returns its cost.
     fn update<M: Model>(&mut self, model: &M, plan: &Plan<'_>, batch: M::Batch, step: u64) -> Result<f64, Error> {
         let mut gradients = Gradients::none(model.params());
-        let terms = model.backward(batch, &mut gradients);
+        let terms = model.backward(batch, &mut gradients)?;
         if let Some((term, value)) = terms.iter().find(|(_, v)| !v.is_finite()) {
             return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
         }
@@ -214,6 +235,7 @@ fn save<M: Model>(model: &M, state: &State, step: u64, path: &Path) -> Result<()
     let mut tensors = state.adam.state(params);
     tensors.extend(state.average.iter().flat_map(|a| a.state(params)));
     tensors.extend(params.entries().iter().map(|(name, t)| (format!("param.{name}"), t.shallow_clone())));
+    tensors.extend(model.companions().into_iter().map(|(name, t)| (format!("{COMPANION}{name}"), t)));
     tensors.push((STEP_KEY.into(), Tensor::from_slice(&[step as i64])));
     // As bits: the file holds single precision. Never empty: an empty tensor has no address.
     let bits = |v: f64| v.to_bits().cast_signed();
@@ -257,6 +279,8 @@ fn read_checkpoint<M: Model>(model: &M, state: &mut State, path: &Path) -> Resul
         Some(average) => Some(average.restored(params, &tensors).ok_or_else(|| unreadable("the average of the weights is missing"))?),
         None => None,
     };
+    let companions = tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(COMPANION)?.to_owned(), t.shallow_clone()))).collect();
+    model.restore(companions)?;
     params.assign(&path.display().to_string(), weights)?;
     model.recall(&memory[..memory.len() - 1].iter().map(|v| f64::from_bits(v.cast_unsigned())).collect::<Vec<f64>>());
     *state = State { adam, average };

@@ -15,7 +15,7 @@ use crate::event::{Event, Observer, Phase};
 use crate::profile::machine;
 use crate::protocol::Sample;
 use crate::store::layout::write_detections;
-use crate::store::record::{DetectionFacts, SampleFacts, TrainingFacts};
+use crate::store::record::{DetectionFacts, FrameFacts, SampleFacts, TrainingFacts};
 
 /// Runs the job in `path`; its folder is the attempt's.
 ///
@@ -35,7 +35,8 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     observer.observe(&Event::Phase { phase: Phase::Train });
     let work = detectors::Job {
         dataset: &corpus.dataset,
-        features: &corpus.features,
+        features: corpus.features.as_ref(),
+        videos: corpus.videos.as_ref(),
         train: &sample.videos,
         pool_size: split.train.len(),
         budget: experiment.protocol.budget,
@@ -57,8 +58,14 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     notes.extend(split.note());
     notes.extend(sample.note());
     notes.extend(trained.notes);
-    let training =
-        TrainingFacts { steps: trained.steps, epochs: trained.epochs, parameters: trained.parameters, final_loss: trained.final_loss };
+    let frames = trained.frames.map(|f| FrameFacts { waited_s: f.waited_s, decode_s: f.decode_s, decoded: f.decoded });
+    let training = TrainingFacts {
+        steps: trained.steps,
+        epochs: trained.epochs,
+        parameters: trained.parameters,
+        final_loss: trained.final_loss,
+        frames,
+    };
     let detection = DetectionFacts { macs, seconds: split.test.iter().map(|id| corpus.dataset.videos[id].duration).sum() };
     let facts = sample_facts(&corpus.dataset, &sample, &split.test);
     Made { sample: facts, scores, training, detection, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;

@@ -93,7 +93,7 @@ impl Error {
             | Self::NoModel { .. }
             | Self::Request(_)
             | Self::Detector(
-                detectors::Error::Features(_)
+                detectors::Error::Features(_) | detectors::Error::Video(_)
                 | detectors::Error::NoTorch(_)
                 | detectors::Error::Input(_)
                 | detectors::Error::Diverged { .. },

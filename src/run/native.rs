@@ -29,7 +29,8 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let Prepared { experiment, corpus, split } = &prepared;
     let work = detectors::Job {
         dataset: &corpus.dataset,
-        features: &corpus.features,
+        features: corpus.features.as_ref(),
+        videos: corpus.videos.as_ref(),
         train: &split.train,
         pool_size: split.train.len(),
         budget: experiment.protocol.budget,

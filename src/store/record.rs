@@ -77,6 +77,20 @@ pub struct TrainingFacts {
     pub parameters: Option<u64>,
     /// Mean loss over the last epoch.
     pub final_loss: Option<f64>,
+    /// Where the frames came from, for a model that reads videos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FrameFacts>,
+}
+
+/// Frames of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameFacts {
+    /// Seconds that the training stood still until frames came.
+    pub waited_s: f64,
+    /// Seconds of decoding, on threads beside the training.
+    pub decode_s: f64,
+    /// Frames decoded; the others came from the cache.
+    pub decoded: u64,
 }
 
 /// The theoretical compute of the detection in the test videos.

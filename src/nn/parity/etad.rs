@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use super::fixture::{Error, Fixture};
-use super::{Check, Checked};
+use super::{Check, Checked, sgs};
 use crate::config::EtadConfig;
 use crate::config::settings::{Common, Optimiser, Preset};
 use crate::data::windows::rescale;
@@ -22,7 +22,7 @@ use crate::nn::network::{VideoClasses, with_video_classes};
 use crate::nn::optim::{Adam, AdamOptions, Gradients};
 use crate::nn::params::Params;
 
-const OUTPUT: f64 = 2e-5;
+pub(super) const OUTPUT: f64 = 2e-5;
 const GRADIENT: f64 = 1e-4;
 
 /// Recomputes the fixtures of a folder.
@@ -46,6 +46,7 @@ fn one(folder: &Path, name: &str) -> Result<Option<Vec<Check>>, Error> {
         "losses" => loss_functions,
         "postprocess" => post_processing,
         "train_steps" => train_steps,
+        "sgs" => sgs::check,
         _ => return Ok(None),
     };
     let mut fixture = Fixture::open(folder, name)?;
@@ -58,7 +59,7 @@ fn small_config() -> EtadConfig {
     EtadConfig { common: Common { window: 32, ..published.common }, max_duration: 32, roi_bins: 8, ratio: 0.2, ..published }
 }
 
-fn model(weights: &Fixture) -> Result<(Params, Etad), Error> {
+pub(super) fn model(weights: &Fixture) -> Result<(Params, Etad), Error> {
     let mut params = Params::new(0, Device::Cpu);
     let etad = Etad::new(&mut params, &small_config(), 16, None);
     params.assign("state of detector_small", weights.group("state."))?;
@@ -73,7 +74,7 @@ fn anchors(tensor: &Tensor) -> Vec<Vec<Anchor>> {
 }
 
 /// A batch from arrays under `prefix`, whose keys differ a little between the fixtures.
-fn batch(f: &Fixture, x: &str, a: &str, gt: &str, noise: &str) -> Result<Batch, Error> {
+pub(super) fn batch(f: &Fixture, x: Tensor, a: &str, gt: &str, noise: &str) -> Result<Batch, Error> {
     let draws = (0..3).map(|s| {
         let draw = |name: &str| f.get(&format!("{noise}noise.s{s}.{name}"));
         Ok(Draws {
@@ -87,7 +88,7 @@ fn batch(f: &Fixture, x: &str, a: &str, gt: &str, noise: &str) -> Result<Batch, 
     let anchors = anchors(&f.get(a)?);
     let n = anchors.iter().map(Vec::len).sum::<usize>() as i64;
     Ok(Batch {
-        x: f.get(x)?.set_requires_grad(true),
+        x,
         anchors,
         start: f.get(&format!("{gt}start"))?,
         end: f.get(&format!("{gt}end"))?,
@@ -110,10 +111,11 @@ fn compare_terms(f: &mut Fixture, prefix: &str, terms: &[(String, f64)], toleran
 
 fn detector(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     let (params, etad) = model(f)?;
-    let batch = batch(f, "input.x", "input.anchors", "gt.", "")?;
+    let batch = batch(f, f.get("input.x")?.set_requires_grad(true), "input.anchors", "gt.", "")?;
     let mut gradients = Gradients::none(&params);
+    gradients.watch(&batch.x);
     let mut traces = Vec::new();
-    let (terms, of_x) = etad.backward(&params, &batch, &mut gradients, |trace| traces.push(trace));
+    let terms = etad.backward(&params, &batch, &mut gradients, |trace| traces.push(trace));
     for (i, trace) in traces.iter().enumerate() {
         f.compare(&format!("out.s{i}.anchors_in"), &trace.anchors, OUTPUT)?;
         f.compare(&format!("out.s{i}.iou"), &trace.iou, OUTPUT)?;
@@ -121,7 +123,7 @@ fn detector(f: &mut Fixture, _: &Path) -> Result<(), Error> {
         f.compare(&format!("out.s{i}.anchors_out"), &trace.refined, OUTPUT)?;
     }
     compare_terms(f, "", &terms, OUTPUT)?;
-    if let Some(gradient) = of_x {
+    if let Some(gradient) = gradients.of_watched() {
         f.compare("grad.input_x", &gradient, GRADIENT)?;
     }
     for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
@@ -296,9 +298,9 @@ fn train_steps(f: &mut Fixture, folder: &Path) -> Result<(), Error> {
         if !f.has(&format!("{prefix}x")) {
             break;
         }
-        let batch = batch(f, &format!("{prefix}x"), &format!("{prefix}anchors"), &format!("{prefix}gt_"), &prefix)?;
+        let batch = batch(f, f.get(&format!("{prefix}x"))?, &format!("{prefix}anchors"), &format!("{prefix}gt_"), &prefix)?;
         let mut gradients = Gradients::none(&params);
-        let (terms, _) = etad.backward(&params, &batch, &mut gradients, |_| {});
+        let terms = etad.backward(&params, &batch, &mut gradients, |_| {});
         compare_terms(f, &prefix, &terms, if step == 0 { OUTPUT } else { 3e-4 })?;
         f.compare_relative(&format!("{prefix}gradnorm_total"), gradients.norm(), if step == 0 { GRADIENT } else { 2e-3 })?;
         adam.step(&params, &gradients, 1e-3);

@@ -132,6 +132,18 @@ impl Fixture {
         Ok(())
     }
 
+    /// Compares the norm of the difference with that of what is expected.
+    pub(super) fn compare_norm(&mut self, key: &str, got: &Tensor, tolerance: f64) -> Result<(), Error> {
+        let wanted = self.get(key)?.to_kind(Kind::Double);
+        let deviation = if wanted.size() == got.size() {
+            ((&wanted - got.detach().to_kind(Kind::Double)).norm() / wanted.norm()).double_value(&[])
+        } else {
+            f64::INFINITY
+        };
+        self.note(key, deviation, tolerance, true);
+        Ok(())
+    }
+
     /// Compares one number, relative to the expected one.
     pub(super) fn compare_relative(&mut self, key: &str, got: f64, tolerance: f64) -> Result<(), Error> {
         let wanted = self.get(key)?.to_kind(Kind::Double).reshape([-1]).double_value(&[0]);

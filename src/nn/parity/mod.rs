@@ -9,6 +9,7 @@ mod etad;
 mod fixture;
 mod gtad;
 mod points;
+mod sgs;
 mod tadtr;
 mod tadtr_windows;
 

@@ -223,15 +223,14 @@ impl Etad {
         RoiAlign::new(&boxes, time as usize, self.config.roi_bins as usize, false)
     }
 
-    /// Computes the losses of a batch and adds their gradients. `inspect` sees every stage. Also returns the gradient of
-    /// `batch.x` when that requires one.
+    /// Computes the losses of a batch and adds their gradients. `inspect` sees every stage.
     pub fn backward(
         &self,
         params: &Params,
         batch: &Batch,
         gradients: &mut Gradients,
         mut inspect: impl FnMut(StageTrace),
-    ) -> (Terms, Option<Tensor>) {
+    ) -> Terms {
         let time = batch.x.size()[2];
         let precision = if self.config.autocast { Precision::Bfloat16 } else { Precision::Float };
         let x = self.aggregation.forward(&batch.x);
@@ -271,9 +270,8 @@ impl Etad {
             inspect(StageTrace { anchors: proposals, iou: output.iou.detach(), reg: output.reg.detach(), refined });
         }
         terms.push(("cost".into(), cost));
-        let leaves: Vec<&Tensor> = batch.x.requires_grad().then_some(&batch.x).into_iter().collect();
-        let of_x = gradients.add(params, &trunk, &leaves).pop().flatten();
-        (terms, of_x)
+        gradients.add(params, &trunk, &[]);
+        terms
     }
 
     /// Refines and scores `anchors` of every input. `x` `[B, C, T]`; no gradients.

@@ -111,7 +111,7 @@ impl Network for EtadNetwork {
 
     fn backward(&self, params: &Params, batch: &mut network::Batch, gradients: &mut Gradients) -> Terms {
         let batch = self.prepare(batch);
-        self.network.backward(params, &batch, gradients, |_| {}).0
+        self.network.backward(params, &batch, gradients, |_| {})
     }
 
     fn detect(&self, x: &Tensor, valid: &[usize]) -> Vec<Vec<Detection>> {

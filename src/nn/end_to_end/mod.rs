@@ -1,0 +1,9 @@
+//! Encoder and detector together: training from frames, low-fidelity training, and features of whole videos.
+
+pub mod extract;
+pub mod fidelity;
+pub mod frames;
+pub mod joint;
+pub mod optimiser;
+pub mod sampling;
+pub mod step;
