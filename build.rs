@@ -1,7 +1,8 @@
 //! Tells the linker where libtorch lies at run time, and the program what it was built from.
 //!
 //! Sets `ETALON_COMMIT` (short hash, `+dirty` with uncommitted changes, `unknown` outside git), `ETALON_LIBTORCH` (version,
-//! empty without the `torch` feature) and `ETALON_CRATES` (`name version` of every direct dependency, comma-separated).
+//! empty without the `torch` feature), `ETALON_FFMPEG_INSTALLED` (path, empty without one) and `ETALON_CRATES` (`name version`
+//! of every direct dependency, comma-separated).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,16 @@ fn main() {
     }
     println!("cargo:rustc-env=ETALON_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
     println!("cargo:rustc-env=ETALON_CRATES={}", direct_dependencies());
+    println!("cargo:rustc-env=ETALON_FFMPEG_INSTALLED={}", installed_ffmpeg());
     let libtorch = if std::env::var_os("CARGO_FEATURE_TORCH").is_some() { link_libtorch() } else { String::new() };
     println!("cargo:rustc-env=ETALON_LIBTORCH={libtorch}");
+}
+
+/// The program that `make setup` links `.ffmpeg` to, wherever the link points; empty without it.
+fn installed_ffmpeg() -> String {
+    let link = Path::new(".ffmpeg");
+    rerun_if_changed(link);
+    link.canonicalize().map(|program| program.display().to_string()).unwrap_or_default()
 }
 
 /// Stores the libraries' folder in every program, test and benchmark, so that they run from anywhere. Returns the version.

@@ -120,6 +120,71 @@ pub fn create_file(path: &Path) -> Result<File> {
     File::create(path).map_err(Error::wrap("create", path))
 }
 
+/// A file that grows under a temporary name until it is published: readers of its path see all of it or nothing. Dropped
+/// before, it leaves nothing behind; killed, it leaves a temporary file (see [`is_temporary`]). For derived files only.
+#[derive(Debug)]
+pub struct Unfinished {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Begins what will be `path`.
+    ///
+    /// # Errors
+    /// The temporary file cannot be created.
+    pub fn create(path: &Path) -> Result<Self> {
+        let folder = parent(path);
+        create_dir(folder)?;
+        let temporary = folder.join(format!(".{}.{}.tmp", file_name(path), uuid::Uuid::new_v4().simple()));
+        let opened = OpenOptions::new().create_new(true).read(true).write(true).open(&temporary);
+        let file = opened.map_err(Error::wrap("create", path))?;
+        Ok(Self { file, temporary, path: path.to_owned() })
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::wrap("write", &self.path))
+    }
+
+    /// Moves the file to its path, over what is there. The handle returned can read it, also once somebody removes it.
+    ///
+    /// # Errors
+    /// It cannot be synced or moved.
+    pub fn publish(self) -> Result<File> {
+        let file = self.file.try_clone().map_err(Error::wrap("open", &self.path))?;
+        replace_with_file(&self.path, &self.temporary).map_err(named(&self.path))?;
+        Ok(file)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After publishing, nothing has that name any more.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Whether a file of this name is one that somebody is writing, or was writing when killed.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
+/// Removes a file; one that is already gone is no error.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::wrap("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a file for appending whole lines; creates it.
 ///
 /// # Errors
@@ -250,6 +315,28 @@ mod tests {
         replace(&path, b"a longer text").unwrap();
         replace(&path, b"short").unwrap();
         assert_eq!(read(&path).unwrap(), b"short");
+    }
+
+    #[test]
+    fn an_unfinished_file_appears_when_published_and_leaves_nothing_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/frames");
+        let mut dropped = Unfinished::create(&path).unwrap();
+        dropped.append(b"half").unwrap();
+        let names = list(path.parent().unwrap()).unwrap();
+        assert!(matches!(&names[..], [name] if is_temporary(name)), "{names:?}");
+        drop(dropped);
+        assert!(list(path.parent().unwrap()).unwrap().is_empty());
+        let mut whole = Unfinished::create(&path).unwrap();
+        whole.append(b"who").unwrap();
+        whole.append(b"le").unwrap();
+        let file = whole.publish().unwrap();
+        assert_eq!(list(path.parent().unwrap()).unwrap(), ["frames"]);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        let mut held = [0; 5];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut held, 0).unwrap();
+        assert_eq!(&held, b"whole");
     }
 
     #[test]

@@ -7,4 +7,4 @@ pub mod units;
 
 pub use digest::Digest;
 pub use seed::Stream;
-pub use units::{Percent, Span};
+pub use units::{Bytes, Percent, Span};

@@ -100,6 +100,52 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// An amount of data written as `"8GiB"`, `"512MiB"`, `"64KiB"` or `"100B"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// A text that is no amount of data.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not an amount of data: write a number and a unit, such as \"512MiB\", \"8GiB\" or \"1TiB\"")]
+pub struct BadBytes(String);
+
+/// Largest first, so that a text has the shortest number.
+const BINARY_UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl FromStr for Bytes {
+    type Err = BadBytes;
+
+    fn from_str(text: &str) -> Result<Self, BadBytes> {
+        let bad = || BadBytes(text.to_owned());
+        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(bad)?;
+        let number: f64 = text[..unit_at].trim().parse().map_err(|_| bad())?;
+        let (_, scale) = BINARY_UNITS.into_iter().find(|(unit, _)| *unit == &text[unit_at..]).ok_or_else(bad)?;
+        let value = number * scale as f64;
+        // 2^63 and more would not survive the way through a float.
+        if (0.0..(1u64 << 63) as f64).contains(&value) { Ok(Self(value.round() as u64)) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = BINARY_UNITS.into_iter().find(|(_, scale)| self.0 >= *scale && self.0.is_multiple_of(*scale));
+        let (unit, scale) = whole.unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / scale)
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Bytes in binary units, for people.
 pub fn bytes(n: u64) -> String {
     let (mut value, mut unit) = (n as f64, "B");
@@ -134,6 +180,17 @@ mod tests {
         }
         assert!("15".parse::<Span>().is_err());
         assert!("-1s".parse::<Span>().is_err());
+    }
+
+    #[test]
+    fn amounts_of_data_round_trip_and_need_a_unit() {
+        for text in ["8GiB", "512MiB", "1TiB", "3B", "0B", "1025KiB"] {
+            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
+        }
+        assert_eq!("1.5GiB".parse::<Bytes>().unwrap().to_string(), "1536MiB");
+        for text in ["8", "8GB", "-1GiB", "NaNGiB", "99999999999TiB", "GiB"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
     }
 
     #[test]

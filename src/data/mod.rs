@@ -1,16 +1,18 @@
-//! Annotated videos and their features: readers, windows and the built-in corpus.
+//! Annotated videos, their features and their frames: readers, windows and the built-in corpus.
 
 pub mod annotations;
 mod array;
 pub mod dataset;
 pub mod features;
 pub mod synthetic;
+pub mod video;
 pub mod windows;
 
 pub use annotations::Outside;
 pub use dataset::{Dataset, Instance, Segment, Video};
 pub use features::{FeatureSource, Features, FeaturesConfig};
 pub use synthetic::SyntheticConfig;
+pub use video::{VideoSource, VideosConfig};
 
 #[cfg(test)]
 pub(crate) mod testing {

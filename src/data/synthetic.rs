@@ -20,7 +20,7 @@ use crate::base::{Digest, Stream};
 const RECIPE: u32 = 1;
 
 /// Dimensions of the space in which patterns live.
-const LATENT: usize = 12;
+pub(super) const LATENT: usize = 12;
 
 /// Shortest and longest instance, in snippets.
 const LENGTHS: (f64, f64) = (5.0, 60.0);
@@ -110,11 +110,27 @@ pub fn generate(config: &SyntheticConfig) -> (Dataset, FeatureSource) {
     let classes: Vec<String> = (0..config.classes).map(|c| format!("action-{c:02}")).collect();
     let digest = Digest::of_json(&(&classes, &videos));
     // The settings stand for the features: their last bits may differ between mathematics libraries.
-    let source = FeatureSource::in_memory(config.channels, features, Digest::of_json(&(RECIPE, config)));
+    let source = FeatureSource::in_memory(config.channels, features, settings_digest(config));
     (Dataset { classes, videos, digest, notes: Vec::new() }, source)
 }
 
-type Latent = [f64; LATENT];
+/// Latent state of every snippet of video `number`: what features and pictures of it both show.
+pub(super) fn track(config: &SyntheticConfig, number: usize) -> Vec<Latent> {
+    World::new(config).scene(number).track
+}
+
+/// What stands for the corpus of these settings, whichever way it is observed.
+pub(super) fn settings_digest(config: &SyntheticConfig) -> Digest {
+    Digest::of_json(&(RECIPE, config))
+}
+
+/// Identifier of video `number`.
+pub(super) fn identifier(number: usize) -> String {
+    format!("synthetic_{number:04}")
+}
+
+/// A point in the space in which patterns live; each coordinate is of the order of 1.
+pub(super) type Latent = [f64; LATENT];
 
 /// What all videos share.
 struct World<'a> {
@@ -166,6 +182,16 @@ struct Subject {
     offset: Vec<f64>,
 }
 
+/// What happens in a video, before anybody observes or annotates it.
+struct Scene {
+    subject: Subject,
+    events: Vec<Event>,
+    /// Latent state of each snippet.
+    track: Vec<Latent>,
+    /// Where the video's random numbers go on.
+    stream: Stream,
+}
+
 impl<'a> World<'a> {
     fn new(config: &'a SyntheticConfig) -> Self {
         let mut stream = Stream::new(config.seed, "corpus/world");
@@ -196,8 +222,20 @@ impl<'a> World<'a> {
 
     fn video(&self, number: usize) -> (String, Video, Features) {
         let config = self.config;
-        let mut stream = Stream::new(config.seed, &format!("corpus/video/{number}"));
-        let [shortest, longest] = config.snippets;
+        let Scene { subject, events, track, mut stream } = self.scene(number);
+        let time = track.len();
+        let features = self.observe(&track, &subject, &mut stream);
+        let instances =
+            events.iter().filter(|event| event.kind == Kind::Instance).map(|event| self.annotate(event, time, &mut stream)).collect();
+        let subset = if number % 5 == 4 { "validation" } else { "training" };
+        let duration = time as f64 / config.rate;
+        let video = Video { subset: subset.into(), duration, fps: Some(config.rate), frames: Some(time as u64), instances };
+        (identifier(number), video, features)
+    }
+
+    fn scene(&self, number: usize) -> Scene {
+        let mut stream = Stream::new(self.config.seed, &format!("corpus/video/{number}"));
+        let [shortest, longest] = self.config.snippets;
         let time = shortest + stream.below(longest - shortest + 1);
         let subject = self.subject(&mut stream);
         let events = self.events(time, &mut stream);
@@ -205,13 +243,7 @@ impl<'a> World<'a> {
         for event in &events {
             self.perform(event, &subject, &mut track, &mut stream);
         }
-        let features = self.observe(&track, &subject, &mut stream);
-        let instances =
-            events.iter().filter(|event| event.kind == Kind::Instance).map(|event| self.annotate(event, time, &mut stream)).collect();
-        let subset = if number % 5 == 4 { "validation" } else { "training" };
-        let duration = time as f64 / config.rate;
-        let video = Video { subset: subset.into(), duration, fps: Some(config.rate), frames: Some(time as u64), instances };
-        (format!("synthetic_{number:04}"), video, features)
+        Scene { subject, events, track, stream }
     }
 
     fn subject(&self, stream: &mut Stream) -> Subject {

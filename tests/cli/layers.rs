@@ -35,6 +35,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("quick_junit", &["compare/render/junit.rs"]),
     ("rand", &["base/seed.rs"]),
+    ("ffmpeg_sidecar", &["data/video/"]),
 ];
 
 const LONGEST_FILE: usize = 700;

@@ -1,0 +1,1 @@
+//! Bad input and whole sources, on files that ffmpeg makes here.
