@@ -174,13 +174,7 @@ pub struct FrameConfig {
 
 impl Default for FrameConfig {
     fn default() -> Self {
-        Self {
-            crop: None,
-            flip: 0.5,
-            jitter: [0.0; 4],
-            mean: [110.2008, 100.63983, 95.99475],
-            deviation: [58.14765, 56.46975, 55.332195],
-        }
+        Self { crop: None, flip: 0.5, jitter: [0.0; 4], mean: [110.2008, 100.63983, 95.99475], deviation: [58.14765, 56.46975, 55.332195] }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Native detectors on libtorch: the only place that names `tch`.
 
 mod clips;
+pub mod encoders;
 mod formulas;
 pub mod input;
 pub mod layers;
