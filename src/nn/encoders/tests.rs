@@ -70,7 +70,7 @@ fn agrees_with_pytorch(network: &str) {
     let outputs = encoder.network.outputs(&clips, Kind::Float);
     let feature = encoder.forward(&clips);
     let upstream = tensor(numbers(1001, feature.numel()).into_iter(), &feature.size());
-    let entries = encoder.params.entries();
+    let entries = encoder.params().entries();
     let weights: Vec<&Tensor> = entries.iter().map(|(_, t)| t).collect();
     let gradients = Tensor::run_backward(&[(&feature * upstream).sum(Kind::Float)], &weights, false, false);
     let mut compared = 0;
@@ -256,10 +256,14 @@ fn half_precision_changes_features_little() {
         let mut half = encoder(&format!("{settings}\nautocast = true"));
         whole.calibrate(std::iter::once(clips.shallow_clone()));
         half.assign("the other", whole.tensors()).unwrap();
-        let (a, b) = (whole.forward(&clips), half.forward(&clips));
-        assert_eq!(b.kind(), Kind::Float);
+        // Rounding grows from norm to norm of a random network; its first layer is near enough to the beginning.
+        let [a, b] =
+            [(&whole, Kind::Float), (&half, Kind::BFloat16)].map(|(e, kind)| e.network.outputs(&clips, kind)[1].to_kind(Kind::Float));
         let deviation = largest(&(&a - &b)) / largest(&a);
-        assert!(deviation > 1e-6 && deviation < 0.05, "{network}: {deviation}");
+        assert!(deviation > 1e-4 && deviation < 0.03, "{network}: {deviation}");
+        let (a, b) = (whole.forward(&clips), half.forward(&clips));
+        assert_eq!((a.kind(), b.kind()), (Kind::Float, Kind::Float));
+        assert_ne!(a, b);
         b.sum(Kind::Float).backward();
         assert!(half.params().entries().iter().all(|(_, t)| t.grad().defined() && t.grad().kind() == Kind::Float));
     }
@@ -289,7 +293,7 @@ fn sharing_with_a_network_of_another_size_is_a_mistake() {
 #[test]
 fn random_weights_follow_from_the_seed_and_another_stream_than_the_detectors() {
     let weights =
-        |seed: u64| VideoEncoder::new(&config("network = 'tsm-resnet18'\nwidth = 8"), seed, Device::Cpu).params.entries()[0].1.copy();
+        |seed: u64| VideoEncoder::new(&config("network = 'tsm-resnet18'\nwidth = 8"), seed, Device::Cpu).params().entries()[0].1.copy();
     assert_eq!(weights(1), weights(1));
     assert_ne!(weights(1), weights(2));
     let deviation = weights(1).std(false).double_value(&[]);

@@ -26,7 +26,7 @@ pub trait Encoder {
 /// A network over clips with its weights. Its batch norms always use their running statistics.
 pub struct VideoEncoder {
     config: EncoderConfig,
-    network: Network,
+    pub(super) network: Network,
     params: Params,
 }
 
