@@ -99,7 +99,7 @@ pub fn record<T>(params: &Params, what: String, work: impl FnOnce() -> T) -> (T,
 fn compute(params: &Params, what: String, calls: &[Call]) -> Compute {
     let owners = Owners::new(params);
     let mut layers: Vec<Layer> = Vec::new();
-    let mut total = Compute { what, parameters: params.count(), ..Compute::default() };
+    let mut total = Compute { what, parameters: params.size(), ..Compute::default() };
     for call in calls {
         let owner = call.of.ok().and_then(|address| owners.at(address));
         let name = owner.or(call.of.err()).unwrap_or("computed weights");
@@ -134,11 +134,11 @@ struct Owners<'a> {
 
 impl<'a> Owners<'a> {
     fn new(params: &'a Params) -> Self {
-        let span = |(name, tensor): &'a (String, Tensor)| {
-            let (first, path) = (tensor.data_ptr() as usize, name.rsplit_once('.').map_or(name.as_str(), |(path, _)| path));
+        let span = |(name, tensor): (&'a str, &Tensor)| {
+            let (first, path) = (tensor.data_ptr() as usize, name.rsplit_once('.').map_or(name, |(path, _)| path));
             (first, first + bytes(tensor) as usize, path, tensor.numel() as u64)
         };
-        Self { spans: params.entries().iter().map(span).collect() }
+        Self { spans: params.weights().map(span).collect() }
     }
 
     /// The layer of the weight that lies there, whole or in part.

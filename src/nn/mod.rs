@@ -1,6 +1,7 @@
 //! Native detectors on libtorch: the only place that names `tch`.
 
 mod clips;
+pub mod encoders;
 mod formulas;
 pub mod end_to_end;
 pub mod input;

@@ -1,5 +1,8 @@
 //! Parameters by their upstream names: initialised from a random stream of our own (so that the device does not matter),
 //! saved and loaded as safetensors.
+//!
+//! Beside the trained tensors there may be frozen ones and buffers (the running statistics of batch norms): both are saved and
+//! loaded with the others, and no optimiser sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,13 +27,38 @@ pub enum Init {
     Normal(f64),
 }
 
-/// The trainable tensors of a model, in construction order.
+impl Init {
+    fn draw(self, stream: &mut Stream, size: &[i64], count: usize) -> Vec<f32> {
+        let mut uniform = |bound: f64| (0..count).map(|_| ((2.0 * stream.uniform_f32() - 1.0) as f64 * bound) as f32).collect();
+        match self {
+            Self::Constant(value) => vec![value as f32; count],
+            Self::Uniform(bound) => uniform(bound),
+            Self::XavierUniform => {
+                let receptive: i64 = size[2..].iter().product();
+                uniform((6.0 / ((size[0] + size[1]) * receptive) as f64).sqrt())
+            }
+            Self::Normal(deviation) => (0..count).map(|_| (deviation * stream.normal()) as f32).collect(),
+        }
+    }
+}
+
+/// The tensors of a model, in construction order.
 pub struct Params {
     entries: Vec<(String, Tensor)>,
+    frozen: Vec<(String, Tensor)>,
+    buffers: Vec<(String, Tensor)>,
     plain: BTreeSet<String>,
     aliases: Vec<(String, String)>,
-    rng: Stream,
+    values: Values,
     device: Device,
+}
+
+/// Where the values of an added tensor come from.
+enum Values {
+    /// This stream.
+    Drawn(Stream),
+    /// The tensor of that name which another model has already.
+    Shared(BTreeMap<String, Tensor>),
 }
 
 /// Weights that do not fit the model.
@@ -76,30 +104,71 @@ pub enum Error {
 impl Params {
     /// No parameters yet; those added draw from the stream (seed, "init").
     pub fn new(seed: u64, device: Device) -> Self {
-        Self { entries: Vec::new(), plain: BTreeSet::new(), aliases: Vec::new(), rng: Stream::new(seed, "init"), device }
+        Self::drawing(Stream::new(seed, "init"), device)
+    }
+
+    /// No parameters yet; those added draw from `stream`.
+    pub fn drawing(stream: Stream, device: Device) -> Self {
+        Self::holding(Values::Drawn(stream), device)
+    }
+
+    fn holding(values: Values, device: Device) -> Self {
+        let (entries, frozen, buffers) = (Vec::new(), Vec::new(), Vec::new());
+        Self { entries, frozen, buffers, plain: BTreeSet::new(), aliases: Vec::new(), values, device }
+    }
+
+    /// No parameters yet; those added are the tensors that `self` has under the same names, so that a second network over the
+    /// same weights can be built. What is frozen here is frozen there.
+    pub fn again(&self) -> Self {
+        let shared = self.tensors().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
+        Self::holding(Values::Shared(shared), self.device)
     }
 
     /// Adds a trainable tensor. The returned handle shares storage with the stored one.
+    ///
+    /// # Panics
+    /// After [`Params::again`], for a name or a size that the first network does not have.
     pub fn add(&mut self, name: &str, size: &[i64], init: Init) -> Tensor {
         let count = size.iter().product::<i64>() as usize;
-        let mut uniform = |bound: f64| (0..count).map(|_| ((2.0 * self.rng.uniform_f32() - 1.0) as f64 * bound) as f32).collect();
-        let values: Vec<f32> = match init {
-            Init::Constant(value) => vec![value as f32; count],
-            Init::Uniform(bound) => uniform(bound),
-            Init::XavierUniform => {
-                let receptive: i64 = size[2..].iter().product();
-                uniform((6.0 / ((size[0] + size[1]) * receptive) as f64).sqrt())
-            }
-            Init::Normal(deviation) => (0..count).map(|_| (deviation * self.rng.normal()) as f32).collect(),
+        let values = match &mut self.values {
+            Values::Drawn(stream) => init.draw(stream, size, count),
+            Values::Shared(_) => Vec::new(),
         };
         self.add_values(name, size, &values)
     }
 
     /// As [`Params::add`], with the values given.
     pub fn add_values(&mut self, name: &str, size: &[i64], values: &[f32]) -> Tensor {
-        let tensor = Tensor::from_slice(values).view(size).to_device(self.device).set_requires_grad(true);
-        self.entries.push((name.to_owned(), tensor.shallow_clone()));
+        let tensor = self.tensor(name, size, |device| Tensor::from_slice(values).view(size).to_device(device).set_requires_grad(true));
+        let kept = if tensor.requires_grad() { &mut self.entries } else { &mut self.frozen };
+        kept.push((name.to_owned(), tensor.shallow_clone()));
         tensor
+    }
+
+    /// Adds a tensor that is no parameter, such as a running statistic, filled with `value`. The returned handle shares storage
+    /// with the stored one.
+    pub fn add_buffer(&mut self, name: &str, size: &[i64], value: f64) -> Tensor {
+        let tensor = self.tensor(name, size, |device| Tensor::full(size, value, (Kind::Float, device)));
+        self.buffers.push((name.to_owned(), tensor.shallow_clone()));
+        tensor
+    }
+
+    fn tensor(&self, name: &str, size: &[i64], make: impl FnOnce(Device) -> Tensor) -> Tensor {
+        let Values::Shared(shared) = &self.values else { return make(self.device) };
+        let tensor = shared.get(name).unwrap_or_else(|| panic!("{name} is not a tensor of the network that is shared"));
+        assert_eq!(tensor.size(), size, "{name} has another size in the network that is shared");
+        tensor.shallow_clone()
+    }
+
+    /// Freezes the trainable tensors whose names satisfy `which`: they keep their values and ask for no gradient.
+    pub fn freeze(&mut self, which: impl Fn(&str) -> bool) {
+        for (name, tensor) in std::mem::take(&mut self.entries) {
+            if which(&name) {
+                self.frozen.push((name, tensor.set_requires_grad(false)));
+            } else {
+                self.entries.push((name, tensor));
+            }
+        }
     }
 
     /// As [`Params::add`], for what an optimiser with decay groups leaves undecayed: biases, norms, scales.
@@ -123,7 +192,7 @@ impl Params {
         self.device
     }
 
-    /// Names and tensors in construction order.
+    /// Names and trainable tensors in construction order.
     pub fn entries(&self) -> &[(String, Tensor)] {
         &self.entries
     }
@@ -131,6 +200,21 @@ impl Params {
     /// Number of trainable values.
     pub fn count(&self) -> u64 {
         self.entries.iter().map(|(_, t)| t.numel() as u64).sum()
+    }
+
+    /// Names and tensors of the weights: the trainable ones, then the frozen ones.
+    pub fn weights(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.entries.iter().chain(&self.frozen).map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Names and tensors of everything there is: the weights, then the buffers.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.weights().chain(self.buffers.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+    }
+
+    /// Number of values of the weights, frozen ones included.
+    pub fn size(&self) -> u64 {
+        self.weights().map(|(_, t)| t.numel() as u64).sum()
     }
 
     /// Overwrites all tensors with the given ones; `origin` names them in errors.
@@ -145,7 +229,7 @@ impl Params {
             return Err(Error::Mismatch { path: origin.to_owned(), misfit: Box::new(misfit) });
         }
         tch::no_grad(|| {
-            for (name, tensor) in &self.entries {
+            for (name, tensor) in self.tensors() {
                 let source = find(name).expect("no name is missing");
                 tensor.shallow_clone().copy_(&source.to_kind(Kind::Float));
             }
@@ -155,16 +239,16 @@ impl Params {
 
     fn misfit(&self, given: &BTreeMap<String, Tensor>) -> Misfit {
         let mut misfit = Misfit::default();
-        for (name, tensor) in &self.entries {
+        for (name, tensor) in self.tensors() {
             match given.get(name) {
-                None => misfit.missing.push(name.clone()),
+                None => misfit.missing.push(name.to_owned()),
                 Some(other) if other.size() != tensor.size() => {
-                    misfit.misshapen.push(Misshapen { name: name.clone(), file: other.size(), model: tensor.size() });
+                    misfit.misshapen.push(Misshapen { name: name.to_owned(), file: other.size(), model: tensor.size() });
                 }
                 Some(_) => {}
             }
         }
-        let known: BTreeSet<&str> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
+        let known: BTreeSet<&str> = self.tensors().map(|(name, _)| name).collect();
         misfit.unexpected = given.keys().filter(|name| !known.contains(name.as_str())).cloned().collect();
         let theirs = recognise(given.keys().map(String::as_str));
         misfit.looks_like = theirs.filter(|_| theirs != recognise(known.iter().copied()));

@@ -12,7 +12,7 @@ pub const CONVENTION: &str = "1 MAC = 2 FLOP; convolutions, linear layers, recur
 pub struct Compute {
     /// What was counted: "detection of 2304 cells", "training step of 16 inputs of 128 cells".
     pub what: String,
-    /// Trainable values.
+    /// Values of the weights, frozen ones included.
     pub parameters: u64,
     /// Multiply-accumulates of the forward passes, by our own formulas.
     pub forward_macs: u64,
@@ -34,7 +34,7 @@ pub struct Layer {
     pub name: String,
     /// "conv1d", "linear", "matmul", …
     pub kind: String,
-    /// Trainable values of the layer.
+    /// Values of the layer's weights.
     pub parameters: u64,
     /// Calls.
     pub calls: u64,

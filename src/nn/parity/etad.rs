@@ -5,7 +5,7 @@ use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 use super::fixture::{Error, Fixture};
-use super::{Check, Checked, sgs};
+use super::{Check, Checked, encoders, sgs};
 use crate::config::EtadConfig;
 use crate::config::settings::{Common, Optimiser, Preset};
 use crate::data::windows::rescale;
@@ -37,7 +37,7 @@ pub(super) fn check(folder: &Path, manifest: &serde_json::Value) -> Result<Check
     Ok(("etad".into(), checks, not_covered))
 }
 
-/// Recomputes one fixture; `None` for one that needs an encoder.
+/// Recomputes one fixture; `None` for an unknown one.
 fn one(folder: &Path, name: &str) -> Result<Option<Vec<Check>>, Error> {
     let run: fn(&mut Fixture, &Path) -> Result<(), Error> = match name {
         "detector_small" => detector,
@@ -47,6 +47,7 @@ fn one(folder: &Path, name: &str) -> Result<Option<Vec<Check>>, Error> {
         "postprocess" => post_processing,
         "train_steps" => train_steps,
         "sgs" => sgs::check,
+        "r2plus1d_parts" => encoders::r2plus1d_parts,
         _ => return Ok(None),
     };
     let mut fixture = Fixture::open(folder, name)?;

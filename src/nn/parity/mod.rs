@@ -5,6 +5,7 @@
 //! known model works too.
 
 mod common;
+mod encoders;
 mod etad;
 mod fixture;
 mod gtad;

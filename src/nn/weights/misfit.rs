@@ -26,6 +26,8 @@ pub struct Misfit {
     pub looks_like: Option<&'static str>,
     /// Classes of the data set; 0 for a class-agnostic network.
     pub classes: Option<i64>,
+    /// Whether the model is a video encoder, whose settings have other names.
+    pub of_encoder: bool,
 }
 
 /// Names listed of each kind.
@@ -96,6 +98,7 @@ impl fmt::Display for Misfit {
             None if self.lacks_class_head() => {
                 write!(f, "; they are of a class-agnostic detector: set `labels = \"external\"` and `video_scores`")
             }
+            None if self.of_encoder => write!(f, "; check `weights`, `network` and `width` of the encoder"),
             None => write!(f, "; check `init` and the settings of the model"),
         }
     }
@@ -121,6 +124,13 @@ pub fn recognise<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'s
         () if any(&|name| name.starts_with("backbone.") && name.contains(".attn.")) => "ActionFormer",
         () if begins("backbone.embd.") && begins("cls_head.") => "TemporalMaxer",
         () if begins("regu_s.") => "G-TAD",
+        // Encoders: depth and kind of block.
+        () if begins("stem.3.") && begins("layer1.2.") => "R(2+1)D-34",
+        () if begins("stem.3.") => "R(2+1)D-18",
+        () if begins("layer3.6.conv3.") => "a ResNet deeper than 50",
+        () if begins("layer1.0.conv3.") => "ResNet-50",
+        () if begins("layer1.2.conv2.") => "ResNet-34",
+        () if begins("layer1.0.conv2.") => "ResNet-18",
         () => return None,
     })
 }
@@ -177,6 +187,11 @@ mod tests {
         assert_eq!(of(&["backbone.embd.0.conv.weight", "cls_head.head.0.conv.weight"]), Some("TemporalMaxer"));
         assert_eq!(of(&["cls_head.head.0.conv.weight", "start_head.head.0.conv.weight"]), Some("TriDet"));
         assert_eq!(of(&["regu_s.0.tconvs.0.weight"]), Some("G-TAD"));
+        assert_eq!(of(&["stem.3.weight", "layer1.2.conv1.0.0.weight"]), Some("R(2+1)D-34"));
+        assert_eq!(of(&["stem.3.weight", "layer1.1.conv1.0.0.weight"]), Some("R(2+1)D-18"));
+        assert_eq!(of(&["layer1.0.conv3.weight", "layer1.2.conv2.weight"]), Some("ResNet-50"));
+        assert_eq!(of(&["layer1.0.conv2.weight", "layer1.2.conv2.weight"]), Some("ResNet-34"));
+        assert_eq!(of(&["layer1.0.conv2.weight"]), Some("ResNet-18"));
         assert_eq!(of(&["fc.weight"]), None);
     }
 }
