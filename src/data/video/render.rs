@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::child;
-use super::decode::explain;
+use super::decode::{explain, in_brackets};
 use super::error::Error;
 use super::program::Program;
 use crate::base::fsio::Unfinished;
@@ -91,7 +91,7 @@ impl Renderer {
         let finished = child::run(&mut command, Some(draw), program.patience(), &mut |part| file.append(part));
         let finished = finished.map_err(|failure| explain(failure, program, path))?;
         if !finished.status.success() {
-            let said = format!("{}: {}", finished.status, finished.log.complaints());
+            let said = format!("{}{}", finished.status, in_brackets(&finished.log.complaint));
             return Err(Error::Failed { path: path.to_owned(), said });
         }
         file.publish()?;
