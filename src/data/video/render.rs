@@ -138,7 +138,7 @@ fn gratings(seed: u64) -> Vec<Grating> {
             // Orientations all differ; frequencies and places are drawn.
             let angle = PI * (d as f64 + 0.5) / LATENT as f64;
             let cycles = stream.between(5.0, 11.0) / SIDE as f64;
-            let centre = [stream.between(0.25, 0.75), stream.between(0.25, 0.75)].map(|share| share * SIDE as f64);
+            let centre = [stream.between(0.15, 0.85), stream.between(0.15, 0.85)].map(|share| share * SIDE as f64);
             let radius = 0.22 * SIDE as f64;
             let hue = TAU * stream.uniform();
             let wave = |pixel: usize| {
