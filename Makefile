@@ -8,18 +8,22 @@ PYTHON ?= python3
 # libtorch_cpu.so of the wheel names the CUDA runtime and CUPTI, also where no GPU is used.
 TORCH := torch==2.11.0
 PINS  := $(TORCH) nvidia-cuda-runtime==13.5.37 nvidia-cuda-cupti==13.5.25
+# Its wheel holds a static ffmpeg program, which experiments on videos need.
+FFMPEG := imageio-ffmpeg==0.8.1
 # CUDA=1 adds the wheels that a GPU needs.
 CUDA  ?=
 
-.PHONY: setup toolchain build demo test check bench clean
+.PHONY: setup toolchain libtorch ffmpeg build demo test check bench clean
+
+setup: toolchain libtorch ffmpeg
 
 # Provisions libtorch in .venv and links .libtorch to it; a LIBTORCH in the environment is used instead.
 ifdef LIBTORCH
-setup: toolchain
+libtorch:
 	@test -e "$(LIBTORCH)/lib/libtorch_cpu.so" || \
 	  { echo "LIBTORCH=$(LIBTORCH) holds no lib/libtorch_cpu.so: point it at a libtorch 2.11.0, or unset it" >&2; exit 1; }
 else
-setup: toolchain
+libtorch:
 	@command -v $(PYTHON) >/dev/null || \
 	  { echo "no $(PYTHON): install Python 3.10 or newer (it fetches libtorch), or set LIBTORCH to a libtorch 2.11.0" >&2; exit 1; }
 	@if [ "$$(cat .venv/etalon-pins 2>/dev/null || true)" != "$(PINS) cuda=$(CUDA)" ]; then \
@@ -32,6 +36,24 @@ setup: toolchain
 	@ln -sfn "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/torch" .libtorch
 	@test -e .libtorch/lib/libtorch_cpu.so || \
 	  { echo "the wheel $(TORCH) holds no libtorch: remove .venv and run make setup again" >&2; exit 1; }
+endif
+
+# Provisions ffmpeg in .venv and links .ffmpeg to it; an ETALON_FFMPEG in the environment is used instead. All but
+# experiments on videos works without, so that a machine which cannot fetch it is told so and built for all the same.
+ifdef ETALON_FFMPEG
+ffmpeg:
+	@"$(ETALON_FFMPEG)" -version >/dev/null || \
+	  { echo "ETALON_FFMPEG=$(ETALON_FFMPEG) does not run: point it at an ffmpeg program, or unset it" >&2; exit 1; }
+else
+ffmpeg: libtorch
+	@if [ "$$(cat .venv/etalon-ffmpeg 2>/dev/null || true)" != "$(FFMPEG)" ] || [ ! -x .ffmpeg ]; then \
+	  echo "fetching ffmpeg ($(FFMPEG))"; \
+	  { [ -x .venv/bin/python ] || $(PYTHON) -m venv .venv; } && \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(FFMPEG) && \
+	  ln -sfn "$$(.venv/bin/python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" .ffmpeg && \
+	  echo "$(FFMPEG)" > .venv/etalon-ffmpeg || \
+	  echo "no ffmpeg: experiments on videos need it on PATH, or ETALON_FFMPEG set to it" >&2; \
+	fi
 endif
 
 toolchain:
@@ -62,4 +84,4 @@ bench: setup
 
 # Keeps results/.
 clean:
-	rm -rf target .venv .libtorch
+	rm -rf target .venv .libtorch .ffmpeg

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::base::units;
+use crate::data::video::Program;
 use crate::profile::metric::Origin;
 use crate::profile::sensors::survey::{Surveyed, survey};
 use crate::profile::sensors::{BETWEEN, gpu};
@@ -54,7 +55,7 @@ impl Check {
 pub fn run(_args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let machine = Machine::here();
     let surveyed = survey();
-    let checks = [libtorch(), gpus(), cores(&machine), memory(&machine), limits(), disk(), sensors(&surveyed)];
+    let checks = [libtorch(), ffmpeg(), gpus(), cores(&machine), memory(&machine), limits(), disk(), sensors(&surveyed)];
     if ui.json {
         ui.json(&serde_json::json!({ "machine": machine, "limits": Limits::here(), "checks": checks, "sensors": surveyed }))?;
     } else {
@@ -92,6 +93,14 @@ fn libtorch() -> Check {
     match probe["libtorch"].as_str() {
         Some(version) => Check::new(WHAT, Verdict::Good, version),
         None => Check::new(WHAT, Verdict::Absent, "this build leaves it out: only `prior` runs; build with the default features"),
+    }
+}
+
+/// Only experiments on videos need it.
+fn ffmpeg() -> Check {
+    match Program::find() {
+        Ok(program) => Check::new("ffmpeg", Verdict::Good, format!("{} ({})", program.version(), program.path().display())),
+        Err(missing) => Check::new("ffmpeg", Verdict::Absent, missing.to_string()),
     }
 }
 

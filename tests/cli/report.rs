@@ -258,12 +258,14 @@ fn the_doctor_reports_machine_and_checks() {
     let report = test.run(["doctor", "--json"]).json();
     assert!(report["machine"]["usable_cores"].as_u64().unwrap() > 0, "{report}");
     let checks = report["checks"].as_array().unwrap();
-    for what in ["libtorch", "gpu", "cores", "memory", "limits", "disk", "sensors"] {
+    for what in ["libtorch", "ffmpeg", "gpu", "cores", "memory", "limits", "disk", "sensors"] {
         let check = checks.iter().find(|c| c["what"] == what).unwrap_or_else(|| panic!("no {what}"));
         assert!(!check["detail"].as_str().unwrap().is_empty());
     }
     let libtorch = checks.iter().find(|c| c["what"] == "libtorch").unwrap();
     assert_eq!(libtorch["verdict"], if cfg!(feature = "torch") { "good" } else { "absent" });
+    let ffmpeg = checks.iter().find(|c| c["what"] == "ffmpeg").unwrap();
+    assert_eq!(ffmpeg["verdict"], "good", "{ffmpeg}: `make setup` installs one");
     assert!(report["limits"]["cores"].as_f64().unwrap() > 0.0);
     let sensors = report["sensors"].as_array().unwrap();
     let named = |name: &str| sensors.iter().find(|s| s["name"] == name).unwrap_or_else(|| panic!("no {name}"));

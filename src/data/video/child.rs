@@ -16,9 +16,6 @@ use crate::base::fsio;
 /// Longest line of the log that is kept: a broken file can make ffmpeg print anything.
 const LONGEST_LINE: usize = 1 << 14;
 
-/// Complaints that are kept; the first ones name the cause.
-const COMPLAINTS: usize = 3;
-
 /// Writes the input of a child; runs beside the reading of its output.
 pub(super) type Source<'a> = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'a>;
 
@@ -54,7 +51,8 @@ pub(super) struct Log {
     pub picture: Option<Picture>,
     /// Seconds, where the container says.
     pub duration: Option<f64>,
-    complaints: Vec<String>,
+    /// The first error it reported, which names the cause; what follows depends on its threads. Empty without any.
+    pub complaint: String,
 }
 
 /// A video stream as the header describes it.
@@ -175,9 +173,8 @@ impl Log {
         for level in ["[error] ", "[fatal] "] {
             // Before the level stands the part of ffmpeg that complains, with an address in memory.
             if let Some((_, words)) = line.split_once(level) {
-                let words = words.trim().trim_end_matches('.');
-                if self.complaints.len() < COMPLAINTS && !self.complaints.iter().any(|known| known == words) {
-                    self.complaints.push(words.to_owned());
+                if self.complaint.is_empty() {
+                    words.trim().trim_end_matches('.').clone_into(&mut self.complaint);
                 }
                 return;
             }
@@ -196,11 +193,6 @@ impl Log {
             let rate = rate.and_then(|rate| rate.to_string().parse::<f64>().ok()).filter(|rate| rate.is_finite() && *rate > 0.0);
             self.picture = Some(Picture { rate });
         }
-    }
-
-    /// The first complaints, for a sentence; empty without any.
-    pub fn complaints(&self) -> String {
-        self.complaints.join("; ")
     }
 }
 
@@ -230,7 +222,7 @@ mod tests {
         let script = "echo '[x @ 0x1] [error] first.' >&2; head -c 300000 /dev/zero; head -c 300000 /dev/zero | tr '\\0' '\\n' >&2; exit 3";
         let (finished, written) = run_script(script, None, Duration::from_secs(20));
         let finished = finished.unwrap();
-        assert_eq!((finished.status.code(), written.len(), finished.log.complaints()), (Some(3), 300_000, "first".to_owned()));
+        assert_eq!((finished.status.code(), written.len(), finished.log.complaint), (Some(3), 300_000, "first".to_owned()));
     }
 
     #[test]

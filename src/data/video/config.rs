@@ -66,7 +66,8 @@ pub struct CacheConfig {
     /// Folder; by default `$ETALON_CACHE`, else `$XDG_CACHE_HOME/etalon`, else `~/.cache/etalon`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Frames beyond this are removed, the least recently used video first.
+    /// Frames beyond this are removed, the least recently used video first. Files of the built-in corpus do not count: they
+    /// take a tenth of their frames, and a rendered file is like one that was fetched.
     pub limit: Bytes,
 }
 

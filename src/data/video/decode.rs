@@ -1,6 +1,7 @@
 //! Reads the header of a video, and decodes it to raw frames at a constant rate.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,10 @@ pub(super) struct Header {
 /// What decoding gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Decoding {
-    /// Whole frames.
+    /// Whole frames; at least 1.
     pub frames: u64,
     /// What ffmpeg complained of; empty for a sound file.
-    pub complaints: String,
+    pub complaint: String,
 }
 
 /// Reads the header of `path`.
@@ -46,7 +47,7 @@ pub(super) fn probe(program: &Program, path: &Path) -> Result<Header, Error> {
     match finished.log.picture {
         Some(picture) => Ok(Header { picture, duration: finished.log.duration }),
         None if finished.log.saw_input => Err(Error::NoPicture { path: path.to_owned() }),
-        None => Err(Error::Unreadable { path: path.to_owned(), said: finished.log.complaints() }),
+        None => Err(Error::Unreadable { path: path.to_owned(), said: finished.log.complaint }),
     }
 }
 
@@ -56,7 +57,7 @@ pub(super) fn probe(program: &Program, path: &Path) -> Result<Header, Error> {
 /// other frame. Does not judge what came out.
 ///
 /// # Errors
-/// ffmpeg fails, hangs or crashes, or the frames cannot be written.
+/// ffmpeg fails, hangs or crashes, decodes not a single frame, or the frames cannot be written.
 pub(super) fn decode(program: &Program, path: &Path, size: [usize; 2], rate: f64, file: &mut Unfinished) -> Result<Decoding, Error> {
     let [width, height] = size;
     let mut command = program.command();
@@ -71,12 +72,15 @@ pub(super) fn decode(program: &Program, path: &Path, size: [usize; 2], rate: f64
         file.append(part)
     });
     let finished = finished.map_err(|failure| explain(failure, program, path))?;
-    let complaints = finished.log.complaints();
-    if !finished.status.success() {
-        let said = if complaints.is_empty() { finished.status.to_string() } else { format!("{}: {complaints}", finished.status) };
-        return Err(Error::Failed { path: path.to_owned(), said });
+    let (frames, complaint) = (bytes / (3 * width * height) as u64, finished.log.complaint);
+    // Whether ffmpeg calls it an error that a stream has no frames depends on its version.
+    if frames == 0 && finished.status.signal().is_none() {
+        return Err(Error::NoFrames { path: path.to_owned(), said: in_brackets(&complaint) });
     }
-    Ok(Decoding { frames: bytes / (3 * width * height) as u64, complaints })
+    if !finished.status.success() {
+        return Err(Error::Failed { path: path.to_owned(), said: format!("{}{}", finished.status, in_brackets(&complaint)) });
+    }
+    Ok(Decoding { frames, complaint })
 }
 
 /// Arguments that open `path` as a file whatever its name looks like, and nothing else: a playlist in disguise could name
@@ -87,6 +91,12 @@ fn input(path: &Path) -> [OsString; 4] {
     ["-protocol_whitelist".into(), "file".into(), "-i".into(), name]
 }
 
+/// A complaint at the end of a clause; nothing without one.
+pub(super) fn in_brackets(complaint: &str) -> String {
+    if complaint.is_empty() { String::new() } else { format!(" ({complaint})") }
+}
+
+/// Why ffmpeg did not finish with `path`.
 pub(super) fn explain(failure: Failure, program: &Program, path: &Path) -> Error {
     let path = PathBuf::from(path);
     match failure {

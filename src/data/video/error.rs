@@ -95,7 +95,7 @@ pub enum Error {
         decoded: f64,
     },
     /// ffmpeg stopped with an error.
-    #[error("{}: ffmpeg failed ({said}); fetch the video again, or set `dataset.videos.damaged` to \"skip\"", path.display())]
+    #[error("{}: ffmpeg failed: {said}; fetch the video again, or set `dataset.videos.damaged` to \"skip\"", path.display())]
     Failed {
         /// The video file.
         path: PathBuf,

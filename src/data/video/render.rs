@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::child;
-use super::decode::explain;
+use super::decode::{explain, in_brackets};
 use super::error::Error;
 use super::program::Program;
 use crate::base::fsio::Unfinished;
@@ -91,7 +91,7 @@ impl Renderer {
         let finished = child::run(&mut command, Some(draw), program.patience(), &mut |part| file.append(part));
         let finished = finished.map_err(|failure| explain(failure, program, path))?;
         if !finished.status.success() {
-            let said = format!("{}: {}", finished.status, finished.log.complaints());
+            let said = format!("{}{}", finished.status, in_brackets(&finished.log.complaint));
             return Err(Error::Failed { path: path.to_owned(), said });
         }
         file.publish()?;
@@ -138,7 +138,7 @@ fn gratings(seed: u64) -> Vec<Grating> {
             // Orientations all differ; frequencies and places are drawn.
             let angle = PI * (d as f64 + 0.5) / LATENT as f64;
             let cycles = stream.between(5.0, 11.0) / SIDE as f64;
-            let centre = [stream.between(0.25, 0.75), stream.between(0.25, 0.75)].map(|share| share * SIDE as f64);
+            let centre = [stream.between(0.15, 0.85), stream.between(0.15, 0.85)].map(|share| share * SIDE as f64);
             let radius = 0.22 * SIDE as f64;
             let hue = TAU * stream.uniform();
             let wave = |pixel: usize| {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::{self, Cache, Subject};
 use super::config::{Snippets, VideosConfig};
-use super::decode::{self, Decoding, Header, RECIPE};
+use super::decode::{self, Decoding, Header, RECIPE, in_brackets};
 use super::error::Error;
 use super::frames::Frames;
 use super::program::{NoProgram, Program};
@@ -332,13 +332,9 @@ impl Inner {
     fn judge(&self, video: &str, plan: &Plan, decoding: &Decoding) -> Result<(), Error> {
         let annotated = self.annotated(video)?;
         let (path, video) = (plan.path.clone(), video.to_owned());
-        let said = if decoding.complaints.is_empty() { String::new() } else { format!(" ({})", decoding.complaints) };
-        if decoding.frames == 0 {
-            return Err(Error::NoFrames { path, said });
-        }
         let decoded = decoding.frames as f64 / plan.rate;
         if decoded < WHOLE * annotated.duration {
-            return Err(Error::Short { path, video, decoded, annotated: annotated.duration, said });
+            return Err(Error::Short { path, video, decoded, annotated: annotated.duration, said: in_brackets(&decoding.complaint) });
         }
         match annotated.last_start {
             Some(start) if start >= decoded => Err(Error::Beyond { path, video, start, decoded }),
