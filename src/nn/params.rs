@@ -56,7 +56,7 @@ pub struct Params {
 /// Where the values of an added tensor come from.
 enum Values {
     /// This stream.
-    Drawn(Stream),
+    Drawn(Box<Stream>),
     /// The tensor of that name which another model has already.
     Shared(BTreeMap<String, Tensor>),
 }
@@ -109,7 +109,7 @@ impl Params {
 
     /// No parameters yet; those added draw from `stream`.
     pub fn drawing(stream: Stream, device: Device) -> Self {
-        Self::holding(Values::Drawn(stream), device)
+        Self::holding(Values::Drawn(Box::new(stream)), device)
     }
 
     fn holding(values: Values, device: Device) -> Self {

@@ -18,6 +18,7 @@ fn every_model_agrees_with_its_authors_arrays() {
     {
         assert!(compared(model) >= arrays, "{model}: {}", compared(model));
     }
+    assert!(checks.iter().any(|check| check["name"].as_str().unwrap().ends_with("r2plus1d_parts/layer2")));
     assert!(report["passed"] == true);
 }
 
