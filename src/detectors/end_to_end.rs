@@ -165,7 +165,7 @@ impl Detector for EndToEnd {
     fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
         runtime::prepare(job.threads);
         guarded(|| {
-            let (mut eye, note) = self.eye(job)?;
+            let (eye, note) = self.eye(job)?;
             let mut notes = vec![note];
             let checkpoint = job.dir.join(CHECKPOINT);
             let fixed_steps = job.budget == Budget::Steps;
@@ -226,7 +226,7 @@ impl Detector for EndToEnd {
     fn detect(&self, job: &Job<'_>, trained: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error> {
         runtime::prepare(job.threads);
         guarded(|| {
-            let mut eye = Eye::blind(&self.encoder, source(job)?, (job.seed, job.device))?;
+            let eye = Eye::blind(&self.encoder, source(job)?, (job.seed, job.device))?;
             let folder: PathBuf = trained.artifact.parent().unwrap_or(Path::new(".")).to_owned();
             eye.encoder.load(&folder.join(ENCODER))?;
             let (features, of_encoder) = macs::count(|| eye.features(videos, observer));
