@@ -202,7 +202,8 @@ impl Model for Pair<'_, '_> {
         let frames = || camera.clips(&mut reel, self.device()).map(|clips| fidelity.shrink(&clips));
         let detector = |x: &Tensor| {
             gradients.watch(x);
-            let mut batch = Batch { x: x.shallow_clone(), valid, truth, rng };
+            let x = if common.noise > 0.0 { x + x.randn_like() * common.noise } else { x.shallow_clone() };
+            let mut batch = Batch { x, valid, truth, rng };
             let terms = network.backward(&self.task.params, &mut batch, gradients);
             (terms, gradients.of_watched())
         };
