@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::{Exit, Ui};
-use crate::profile::machine;
+use crate::profile::{machine, process};
 use crate::run::{THREAD_VARIABLES, cell_program};
 
 /// Turn videos into feature files with the encoder of a model.
@@ -57,8 +57,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     for name in THREAD_VARIABLES {
         command.env(name, threads.to_string());
     }
-    let status =
-        command.status().with_context(|| format!("cannot start {}; it belongs beside `etalon`: build both with `make build`", program.display()))?;
+    // What it does is worth nothing to anybody once this process is gone.
+    process::dies_with_parent(&mut command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}; it belongs beside `etalon`: build both with `make build`", program.display()))?;
     Ok(Exit::of_command(status))
 }
 

@@ -1,6 +1,7 @@
 //! Feature files of whole videos, and the table with which an experiment reads them.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -11,7 +12,8 @@ use crate::base::{Digest, fsio};
 use crate::config::experiment::{DatasetConfig, Experiment, Format};
 use crate::config::{Corpus, EncoderConfig};
 use crate::data::features::{FeatureSource, FeaturesConfig, Kind, Layout};
-use crate::data::video::Snippets;
+use crate::data::video::{Snippets, VideoSource};
+use crate::data::{Dataset, Instance, Video};
 use crate::event::Observer;
 use crate::nn::runtime;
 use crate::protocol::Split;
@@ -21,6 +23,9 @@ pub const FEATURES: &str = "features";
 
 /// The `[dataset]` table beside it.
 pub const TABLE: &str = "dataset.toml";
+
+/// Annotations of the built-in corpus, which has no file of them.
+const ANNOTATIONS: &str = "annotations.json";
 
 /// What the files were made from, so that other features are never mixed with them.
 const ORIGIN: &str = "extraction.json";
@@ -92,7 +97,10 @@ pub fn extract(request: &Request<'_>, observer: &mut dyn Observer) -> Result<Mad
         let waited_s = eye.extract(&missing, observer, |video, features| Ok(FeatureSource::write(&file(video), features)?))?;
         Ok((eye.channels(), waited_s, note))
     })?;
-    fsio::replace(&out.join(TABLE), table(experiment, &features, channels).as_bytes())?;
+    if experiment.dataset.format == Format::Synthetic {
+        fsio::replace(&out.join(ANNOTATIONS), &annotations(&corpus.dataset))?;
+    }
+    fsio::replace(&out.join(TABLE), table(request, source, channels).as_bytes())?;
     Ok(Made { channels, extracted: missing.len(), found: done.len(), waited_s, notes: vec![note] })
 }
 
@@ -101,9 +109,8 @@ impl Request<'_> {
         let models = &self.experiment.model;
         let named = |name: &str| models.get(name).ok_or_else(|| format!("the experiment has no model {name:?}"));
         let found = match self.model {
-            Some(name) => {
-                named(name).and_then(|m| m.encoder.as_ref().ok_or_else(|| format!("model {name:?} has no encoder; name one that has, with --model")))
-            }
+            Some(name) => named(name)
+                .and_then(|m| m.encoder.as_ref().ok_or_else(|| format!("model {name:?} has no encoder; name one that has, with --model"))),
             None => {
                 let mut encoders: Vec<(&String, &EncoderConfig)> =
                     models.iter().filter_map(|(name, model)| Some((name, model.encoder.as_ref()?))).collect();
@@ -134,35 +141,43 @@ fn origin(config: &EncoderConfig, videos: &Digest, seed: u64) -> Result<Vec<u8>,
     Ok(serde_json::to_vec_pretty(&value).expect("settings are plain data"))
 }
 
-/// The `[dataset]` table of an experiment on these features.
-fn table(experiment: &Experiment, features: &Path, channels: usize) -> String {
-    let DatasetConfig { format, annotations, outside, videos, synthetic, .. } = &experiment.dataset;
-    let mut config = FeaturesConfig {
-        path: std::path::absolute(features).unwrap_or_else(|_| PathBuf::from(features)),
-        kind: Kind::Npy,
-        dim: channels,
-        stride: None,
-        clip: None,
-        rate: None,
-        count: None,
-        layout: Layout::TimeChannels,
-        prefix: String::new(),
-    };
+/// The `[dataset]` table of an experiment on the features.
+fn table(request: &Request<'_>, source: &VideoSource, channels: usize) -> String {
+    let Request { experiment, corpus, out, .. } = *request;
+    let absolute = |name: &str| std::path::absolute(out.join(name)).unwrap_or_else(|_| out.join(name));
+    let DatasetConfig { format, annotations, outside, videos, .. } = &experiment.dataset;
+    let built_in = *format == Format::Synthetic;
+    let (mut stride, mut rate, mut count) = (None, None, None);
     match videos.as_ref().map(|v| (v.snippets, v.fps)) {
-        Some((Snippets::Count(count), _)) => config.count = Some(count),
-        Some((Snippets::Stride(stride), Some(fps))) => config.rate = Some(fps / stride as f64),
-        Some((Snippets::Stride(stride), None)) => config.stride = Some(stride as f64),
+        Some((Snippets::Count(n), _)) => count = Some(n),
+        Some((Snippets::Stride(n), Some(fps))) => rate = Some(fps / n as f64),
+        // Its annotations know no frames.
+        Some((Snippets::Stride(_), None)) if built_in => rate = corpus.dataset.videos.keys().next().map(|video| 1.0 / source.period(video)),
+        Some((Snippets::Stride(n), None)) => stride = Some(n as f64),
         None => {}
     }
+    let path = absolute(FEATURES);
+    let (kind, layout, prefix) = (Kind::Npy, Layout::TimeChannels, String::new());
+    let features = FeaturesConfig { path, kind, dim: channels, stride, clip: None, rate, count, layout, prefix };
     let dataset = DatasetConfig {
-        format: *format,
-        annotations: annotations.clone(),
+        format: if built_in { Format::Activitynet } else { *format },
+        annotations: if built_in { Some(absolute(ANNOTATIONS)) } else { annotations.clone() },
         outside: *outside,
-        features: Some(config),
+        features: Some(features),
         videos: None,
-        synthetic: synthetic.clone(),
+        synthetic: None,
     };
-    let note = if *format == Format::Synthetic { "# The built-in corpus has its own features: these need its annotations as a file.\n" } else { "" };
-    let toml = toml::to_string(&std::collections::BTreeMap::from([("dataset", dataset)])).expect("settings are what TOML can write");
-    format!("# Features made by `etalon extract`. Add a protocol and models.\n{note}{toml}")
+    let toml = toml::to_string(&BTreeMap::from([("dataset", dataset)])).expect("settings are what TOML can write");
+    format!("# Features made by `etalon extract`. Add a protocol and models.\n{toml}")
+}
+
+/// The annotations of a corpus that is no file, in ActivityNet's form.
+fn annotations(dataset: &Dataset) -> Vec<u8> {
+    let instance = |i: &Instance| json!({ "label": dataset.classes[i.label], "segment": i.segment });
+    let video = |video: &Video| {
+        let instances: Vec<_> = video.instances.iter().map(instance).collect();
+        json!({ "subset": video.subset, "duration": video.duration, "fps": video.fps, "annotations": instances })
+    };
+    let database: BTreeMap<&String, _> = dataset.videos.iter().map(|(id, v)| (id, video(v))).collect();
+    serde_json::to_vec_pretty(&json!({ "database": database })).expect("annotations are plain data")
 }

@@ -3,6 +3,8 @@
 mod adaptive;
 mod bad_input;
 mod compare;
+#[cfg(feature = "torch")]
+mod end_to_end;
 mod evaluate;
 mod layers;
 #[cfg(feature = "torch")]
@@ -23,6 +25,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+#[cfg(feature = "torch")]
+use std::time::{Duration, Instant};
 
 /// The command in a temporary folder of its own.
 struct CliTest {
@@ -85,6 +89,30 @@ fn shared() -> PathBuf {
     let folder = std::env::var_os("ETALON_SHARED").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     assert!(folder.is_dir(), "no folder {}: set ETALON_SHARED", folder.display());
     folder
+}
+
+#[cfg(feature = "torch")]
+/// Waits until `seen`, five minutes at most.
+fn wait_for(mut seen: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !seen() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "it never happened");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+#[cfg(feature = "torch")]
+/// Files below a folder that changes meanwhile.
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.into_iter()
 }
 
 /// Key of each record and what must not depend on how the run went: sample, scores, detections.

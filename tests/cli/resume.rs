@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etalon::profile::process::{Stat, children};
 
 use crate::recordings::snapshot;
-use crate::{CliTest, results};
+use crate::{CliTest, files, results, wait_for};
 
 /// Four cells of a tiny network, with six checkpoints in each training.
 const EXPERIMENT: &str = r#"
@@ -72,31 +72,9 @@ fn kill_a_child(run: &Child) -> bool {
     Command::new("kill").args([SIGKILL, &child.pid.to_string()]).status().expect("kill exists").success()
 }
 
-/// Waits until `seen`, five minutes at most.
-fn wait_for(mut seen: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !seen() {
-        assert!(begun.elapsed() < Duration::from_secs(300), "it never happened");
-        std::thread::sleep(Duration::from_millis(3));
-    }
-}
-
 fn has_checkpoint(store: &Path) -> bool {
     let cells = store.join("cells");
     cells.exists() && files(&cells).any(|path| path.ends_with("checkpoint/state.safetensors"))
-}
-
-/// Files below a folder that changes meanwhile.
-fn files(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    found.into_iter()
 }
 
 #[test]

@@ -7,3 +7,5 @@ pub mod joint;
 pub mod optimiser;
 pub mod sampling;
 pub mod step;
+#[cfg(test)]
+mod tests;
