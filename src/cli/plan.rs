@@ -9,7 +9,7 @@ use super::{Exit, Ui, ui};
 use crate::base::Percent;
 use crate::config::settings::Common;
 use crate::config::{self, ModelConfig};
-use crate::data::features;
+use crate::data::{features, video};
 use crate::protocol::settings::Budget;
 use crate::run::Prepared;
 use crate::store::{PlannedCell, Store};
@@ -138,7 +138,7 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
 fn is_absence(error: &anyhow::Error) -> bool {
     let Some(crate::run::Error::Input(cause)) = error.downcast_ref() else { return false };
     match cause.downcast_ref::<config::Error>() {
-        Some(config::Error::Features(features::Error::Missing { .. })) => true,
+        Some(config::Error::Features(features::Error::Missing { .. }) | config::Error::Video(video::Error::Missing { .. })) => true,
         Some(config::Error::File(file)) => file.source.kind() == std::io::ErrorKind::NotFound,
         _ => false,
     }

@@ -117,6 +117,24 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_experiments_on_videos_load() {
+        for (name, cells, parts) in [("ucf24-end-to-end.toml", 70, (62, 15)), ("ucf24-ablations.toml", 8, (62, 15))] {
+            let mut experiment = experiment(name);
+            let folder = crate::data::testing::shared("data/ucf24");
+            experiment.dataset.annotations = Some(folder.join("annotations.json"));
+            experiment.dataset.videos.as_mut().unwrap().path = Some(folder.join("videos"));
+            let corpus = Corpus::open(&experiment).unwrap();
+            let split = Split::new(&corpus.dataset, &experiment.protocol).unwrap();
+            assert_eq!((split.train.len(), split.test.len()), parts, "{name}");
+            // Reads the header of every clip.
+            assert_eq!(experiment.grid(&corpus.digest(&split).unwrap()).unwrap().cells.len(), cells, "{name}");
+        }
+        let (experiment, corpus, split) = open("end-to-end.toml");
+        let grid = experiment.grid(&corpus.digest(&split).unwrap()).unwrap();
+        assert_eq!((grid.cells.len(), corpus.features.is_some(), corpus.videos.is_some()), (30, true, true));
+    }
+
+    #[test]
     fn the_shipped_experiments_on_real_recordings_load() {
         for (name, cells, parts) in [
             ("sbhar.toml", 350, (49, 12)),

@@ -51,6 +51,10 @@ pub fn peaks(threads: usize, device: &str) -> Result<Peaks, Error> {
 /// # Errors
 /// As those of a training and of detection; a model without a network.
 pub fn profile(config: &ModelConfig, job: &Job<'_>, rounds: Rounds<'_>, observer: &mut dyn Observer) -> Result<NativeResult, Error> {
+    if config.encoder.is_some() {
+        let instead = "is not profiled yet: profile the run of its cell, `etalon profile -- etalon-cell run …/job.json`";
+        return Err(Error::Input(format!("a model with an encoder {instead}")));
+    }
     runtime::prepare(job.threads);
     let native = Native { config: config.clone() };
     guarded(|| {

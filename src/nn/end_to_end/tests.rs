@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use super::extract;
 use super::frames::Camera;
 use super::joint::{self, Joint};
-use crate::base::Digest;
+use crate::base::{Digest, Stream};
 use crate::config::{Arch, EncoderConfig, EtadConfig};
 use crate::data::synthetic::{self, SyntheticConfig};
 use crate::data::video::{CacheConfig, Snippets, VideoSource, VideosConfig};
+use crate::data::windows::CellInstance;
 use crate::data::{Dataset, FeatureSource};
 use crate::nn::encoders::{Encoder, VideoEncoder};
 use crate::nn::models;
+use crate::nn::network::Batch;
+use crate::nn::optim::Gradients;
+use crate::nn::params::Params;
 use crate::nn::task::{Labels, Task};
 
 /// Four rendered videos, and a place for their frames.
@@ -75,6 +79,46 @@ impl Scene {
         assert!(found.values().any(|detections| !detections.is_empty()), "{training}");
         let weights = task.params().entries().iter().map(|(_, t)| t.shallow_clone()).chain(encoder.tensors().into_iter().map(|(_, t)| t));
         weights.flat_map(|t| Vec::<f32>::try_from(t.reshape([-1])).unwrap()).collect()
+    }
+}
+
+/// What a training from frames rests on, for every detector: the gradient of its features is that of its cost.
+#[test]
+fn every_detector_gives_the_gradient_of_its_features() {
+    for text in [
+        "etad = { preset = 'laptop', window = 32, max_duration = 16, stride = 32, ratio = 0.2 }",
+        "gtad = { preset = 'laptop', window = 32, max_duration = 16, stride = 32 }",
+        "tadtr = { preset = 'laptop', window = 32, stride = 32 }",
+        "actionformer = { preset = 'laptop', pool = 1, window = 64, levels = 3 }",
+        "temporalmaxer = { preset = 'laptop', pool = 1, window = 64, levels = 3 }",
+        "tridet = { preset = 'laptop', pool = 1, window = 64, levels = 3 }",
+    ] {
+        let arch: BTreeMap<String, Arch> = toml::from_str(&format!("arch.{text}")).unwrap();
+        let arch = &arch["arch"];
+        let window = arch.common().unwrap().window as i64;
+        let mut params = Params::new(3, Device::Cpu);
+        let network = models::build(arch, &mut params, 16, Some(2)).unwrap();
+        let memory = network.memory();
+        let mut run = |x: &Tensor| {
+            // The same draws every time.
+            network.recall(&memory);
+            tch::manual_seed(1);
+            let truth = vec![vec![CellInstance { start: 4.0, end: 13.5, label: 0 }, CellInstance { start: 20.0, end: 29.0, label: 1 }]; 2];
+            let mut batch = Batch { x: x.shallow_clone(), valid: vec![window as usize; 2], truth, rng: Stream::new(9, "test") };
+            let mut gradients = Gradients::none(&params);
+            gradients.watch(x);
+            let terms = network.backward(&params, &mut batch, &mut gradients);
+            (terms.last().unwrap().1, gradients.of_watched().unwrap())
+        };
+        tch::manual_seed(0);
+        let x = Tensor::randn([2, 16, window], (Kind::Float, Device::Cpu));
+        let (_, gradient) = run(&x.copy().set_requires_grad(true));
+        // Uphill, so that what is compared is large beside the rounding of the cost.
+        let step = &gradient / gradient.norm() * 0.05;
+        let [ahead, behind] = [&x + &step, &x - &step].map(|x| run(&x.set_requires_grad(true)).0);
+        let slope = (ahead - behind) / 0.1;
+        let expected = gradient.norm().double_value(&[]);
+        assert!((slope / expected - 1.0).abs() < 0.05, "{text}: {slope} instead of {expected}");
     }
 }
 
