@@ -52,7 +52,11 @@ fn row(model: &str, fraction: &FractionRow, setup: &Setup<'_>, records: &[Record
         training_s: mean_of(&cells, |r| r.usage.training_s()),
         update_s: mean_of(&cells, update_s),
         peak_rss_bytes: fraction.cost.peak_rss_bytes,
-        peak_gpu_bytes: cells.iter().map(|r| r.profile.as_ref()?.value("gpu0.memory.process.peak")).reduce(|a, b| Some(a?.max(b?))).flatten(),
+        peak_gpu_bytes: cells
+            .iter()
+            .map(|r| r.profile.as_ref()?.value("gpu0.memory.process.peak"))
+            .reduce(|a, b| Some(a?.max(b?)))
+            .flatten(),
         waiting: mean_of(&cells, waiting),
         decode_s: fraction.cost.frames_decode_s,
     }

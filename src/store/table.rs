@@ -58,3 +58,24 @@ fn table(records: &[Record]) -> polars::error::PolarsResult<DataFrame> {
     ];
     DataFrame::new(records.len(), columns)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::FrameFacts;
+    use super::super::tests::{cell, record};
+    use super::*;
+    use crate::base::Digest;
+
+    #[test]
+    fn what_a_record_does_not_know_is_null() {
+        let read_features = record(&cell(0), 1, Digest::of_bytes(b"x"));
+        let mut read_videos = read_features.clone();
+        read_videos.training.frames = Some(FrameFacts { waited_s: 0.0, decode_s: 2.5, decoded: 75 });
+        let table = table(&[read_features, read_videos]).unwrap();
+        let column = |name: &str| {
+            let values = table.column(name).unwrap().f64().unwrap();
+            [values.get(0), values.get(1)]
+        };
+        assert_eq!((column("frames_waited_s"), column("frames_decode_s")), ([None, Some(0.0)], [None, Some(2.5)]));
+    }
+}

@@ -65,8 +65,11 @@ fn settings_and_costs(found: &EndToEnd) -> super::Table {
     let known: Vec<&Column<'_>> = columns.iter().filter(|(_, value)| rows.iter().any(|r| value(r).is_some())).collect();
     let header: Vec<&str> = std::iter::once("model").chain(known.iter().map(|c| c.0.as_str())).collect();
     let cells = |r: &EndToEndRow| std::iter::once(r.model.clone()).chain(known.iter().map(|c| (c.1)(r).unwrap_or_else(dash))).collect();
-    let caption =
-        format!("How encoders are trained, at {} of the training part ({:.0} videos), means over seeds", percent_label(found.percent), found.videos);
+    let caption = format!(
+        "How encoders are trained, at {} of the training part ({:.0} videos), means over seeds",
+        percent_label(found.percent),
+        found.videos
+    );
     let mut made = table(caption, &header, rows.iter().map(cells).collect());
     made.text_columns = (0..header.len()).filter(|&at| ["model", "encoder", "its training"].contains(&header[at])).collect();
     made
@@ -90,16 +93,16 @@ fn remarks(found: &EndToEnd) -> Vec<String> {
 }
 
 fn gained(found: &EndToEnd, EncoderGain { model, frozen, same_detector, lead }: &EncoderGain) -> String {
-    let training = |name: &str| found.rows.iter().find(|r| r.model == name);
-    let (row, rival) = (training(model), training(frozen));
+    let row_of = |name: &str| found.rows.iter().find(|r| r.model == name);
+    let (row, rival) = (row_of(model), row_of(frozen));
     let kind = row.map_or_else(String::new, |r| format!(" ({})", r.training.label()));
     let seeds = if lead.seeds == 1 { "1 paired seed".to_owned() } else { format!("{} paired seeds", lead.seeds) };
     let sure = lead.probability.map_or_else(String::new, |p| format!(", P better {}", probability(p)));
     let times = |value: fn(&EndToEndRow) -> Option<f64>| Some(value(row?)? / value(rival?).filter(|v| *v > 0.0)?);
-    let memory: fn(&EndToEndRow) -> Option<f64> =
-        if on_gpu(found) { |r| r.peak_gpu_bytes } else { |r| Some(r.peak_rss_bytes as f64) };
+    let memory: fn(&EndToEndRow) -> Option<f64> = if on_gpu(found) { |r| r.peak_gpu_bytes } else { |r| Some(r.peak_rss_bytes as f64) };
     let costs = [(times(|r| r.training_s), "training time"), (times(memory), "peak memory")];
-    let costs: Vec<String> = costs.into_iter().filter_map(|(times, what)| Some(format!("{} times the {what}", significant(times?)))).collect();
+    let costs: Vec<String> =
+        costs.into_iter().filter_map(|(times, what)| Some(format!("{} times the {what}", significant(times?)))).collect();
     let price = if costs.is_empty() { String::new() } else { format!(", for {}", listed(&costs)) };
     let caveat = if *same_detector { "" } else { " The two detectors are set differently." };
     format!("{model}{kind}: {} mAP points over {frozen} ({seeds}{sure}){price}.{caveat}", points(lead.mean, lead.sd))

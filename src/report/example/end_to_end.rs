@@ -131,7 +131,10 @@ fn what_cannot_be_compared_or_understood_is_named() {
     assert_eq!(absent, &["most"]);
     let section = section_of(&report, "End to end");
     assert!(section.contains("Nothing frozen to compare with: low (a gain needs"), "{section}");
-    assert!(section.contains("Not shown: most (no cell at 100 % is done).") && section.contains("| twice | tsm-resnet18 | dreamt |"), "{section}");
+    assert!(
+        section.contains("Not shown: most (no cell at 100 % is done).") && section.contains("| twice | tsm-resnet18 | dreamt |"),
+        "{section}"
+    );
 }
 
 #[test]
@@ -150,16 +153,4 @@ fn lines_keep_their_colour_and_references_reach_across() {
     // Frozen, plain and low fidelity alone have no share to draw anything by.
     let few = video_records().into_iter().filter(|r| ["frozen", "whole", "low"].contains(&r.model.as_str())).collect();
     assert!(charts::of(&report_of(experiment(), few)).iter().all(|c| !c.id.starts_with("snippets-")));
-}
-
-#[test]
-fn zz_look() {
-    for renderer in render::all() {
-        for a in renderer.render(&Page::of(&VIDEO).unwrap()).unwrap() {
-            crate::base::fsio::replace(&std::path::Path::new("/tmp/look6").join(&a.path), &a.bytes).unwrap();
-        }
-    }
-    for c in charts::of(&VIDEO).iter().filter(|c| c.id.starts_with("snippets") || c.id.starts_with("proposals")) {
-        crate::base::fsio::replace(&std::path::Path::new("/tmp/look6").join(format!("{}.png", c.id)), &super::super::figures::png::draw(c).unwrap()).unwrap();
-    }
 }
