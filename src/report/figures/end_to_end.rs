@@ -87,7 +87,8 @@ fn chart(report: &Report, found: &EndToEnd, over: Share, measure: Measure) -> Op
         let bars: Vec<_> = sweep.models.iter().filter_map(|(model, share)| bar_at(row_of(model)?, *share)).collect();
         let first = row_of(&sweep.models.first()?.0)?;
         let label = if sweep.models.len() > 1 { format!("{} …", first.model) } else { first.model.clone() };
-        Some(Series { label, detail: short(&first.training), line: bars.iter().map(|b| (b.0, b.2)).collect(), bars, ..Series::default() })
+        let detail = if over == Share::Snippets { short(&first.training) } else { first.training.label() };
+        Some(Series { label, detail, line: bars.iter().map(|b| (b.0, b.2)).collect(), bars, ..Series::default() })
     };
     let mut all: Vec<Option<Series>> = lines.iter().map(line).collect();
     let x = match over {
