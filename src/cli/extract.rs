@@ -1,6 +1,6 @@
 //! `etalon extract`: from videos to the feature files that experiments read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
@@ -73,7 +73,7 @@ fn form(chosen: bool, name: &str) -> &str {
 #[cfg(feature = "torch")]
 #[derive(Serialize)]
 struct Summary<'a> {
-    features: &'a Path,
+    features: &'a std::path::Path,
     channels: usize,
     extracted: usize,
     found: usize,

@@ -8,11 +8,12 @@ use super::model::{
     ClassRow, Completeness, Cost, CountedNote, FEWEST_SIZES, Fact, FractionRow, Missing, ModelReport, Outlook, Pair, Report, Spread,
 };
 use super::source::{observation, pool};
-use super::{efficiency, hardware, pairs};
+use super::{efficiency, end_to_end, hardware, pairs};
 use crate::curves::{At, Curve, Observation, Options, Questions};
 use crate::profile::Trace;
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
+use crate::store::record::FrameFacts;
 use crate::store::{PlannedCell, Record};
 
 /// What a report is made from (see [`Stored::input`](super::source::Stored::input)).
@@ -46,7 +47,9 @@ const SURE: f64 = 0.9;
 
 /// Builds the report. Partly filled grids are reported as far as they go.
 pub fn build(input: &Input) -> Report {
-    let plan = Plan::read(&input.experiment_toml);
+    // A key of a newer version, or a file that is none, is no reason to withhold the results.
+    let experiment: toml::Table = toml::from_str(&input.experiment_toml).unwrap_or_default();
+    let plan = Plan::of(&experiment);
     let mut by_model: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for record in &input.records {
         by_model.entry(&record.model).or_default().push(record);
@@ -65,6 +68,7 @@ pub fn build(input: &Input) -> Report {
         headline: headline(&models, &pairs, &completeness),
         tiou,
         efficiency: efficiency::of(&models, &input.records),
+        end_to_end: end_to_end::of(&models, &input.records, &experiment),
         hardware: hardware::of(&models, &input.records, &input.traces),
         models,
         pairs,
@@ -86,21 +90,20 @@ struct Plan {
 }
 
 impl Plan {
-    /// Reads leniently: a key of a newer version is no reason to withhold the results.
-    fn read(text: &str) -> Self {
-        let table: toml::Table = toml::from_str(text).unwrap_or_default();
+    /// Reads leniently: what is not understood is left at its default.
+    fn of(experiment: &toml::Table) -> Self {
         let numbers = |value: Option<&toml::Value>| -> Vec<f64> {
             let number = |v: &toml::Value| v.as_float().or_else(|| v.as_integer().map(|i| i as f64));
             value.and_then(toml::Value::as_array).into_iter().flatten().filter_map(number).collect()
         };
-        let targets = table.get("fit").and_then(|f| f.get("targets"));
+        let targets = experiment.get("fit").and_then(|f| f.get("targets"));
         let sizes = targets.and_then(|t| t.get("sizes")).and_then(toml::Value::as_array);
         let mut at: Vec<At> = sizes.into_iter().flatten().filter_map(|s| s.as_str()?.parse().ok()).collect();
         if at.is_empty() {
             at = vec![At::Times(2.0), At::Times(3.0)];
         }
         Self {
-            name: table.get("name").and_then(toml::Value::as_str).unwrap_or("experiment").to_owned(),
+            name: experiment.get("name").and_then(toml::Value::as_str).unwrap_or("experiment").to_owned(),
             questions: Questions { at, targets: numbers(targets.and_then(|t| t.get("map"))) },
         }
     }
@@ -128,7 +131,7 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> (ModelReport, O
         }
         Err(error) => (None, Vec::new(), Some(error.to_string()), None),
     };
-    let total = Cost { peak_rss_bytes: peak(records), wall_s: sum(records, |r| r.usage.wall_s), cpu_s: sum(records, |r| r.usage.cpu_s) };
+    let total = cost(records);
     let report = ModelReport {
         name: name.to_owned(),
         parameters: records.iter().find_map(|r| r.training.parameters),
@@ -170,6 +173,7 @@ fn by_fraction<'a>(records: &[&'a Record]) -> Vec<(f64, Vec<&'a Record>)> {
 
 fn fraction_row(percent: f64, cells: &[&Record]) -> FractionRow {
     let count = cells.len() as f64;
+    let Cost { wall_s, cpu_s, peak_rss_bytes, frames_waited_s, frames_decode_s } = cost(cells);
     let thresholds = cells.iter().map(|r| r.scores.map.len()).min().unwrap_or(0);
     FractionRow {
         percent,
@@ -180,9 +184,11 @@ fn fraction_row(percent: f64, cells: &[&Record]) -> FractionRow {
         average_map: spread(cells, |r| r.scores.average_map),
         map: (0..thresholds).map(|k| spread(cells, |r| r.scores.map[k])).collect(),
         cost: Cost {
-            wall_s: sum(cells, |r| r.usage.wall_s) / count,
-            cpu_s: sum(cells, |r| r.usage.cpu_s) / count,
-            peak_rss_bytes: peak(cells),
+            wall_s: wall_s / count,
+            cpu_s: cpu_s / count,
+            peak_rss_bytes,
+            frames_waited_s: frames_waited_s.map(|s| s / count),
+            frames_decode_s: frames_decode_s.map(|s| s / count),
         },
     }
 }
@@ -216,8 +222,16 @@ fn sum(cells: &[&Record], value: impl Fn(&Record) -> f64) -> f64 {
     cells.iter().map(|r| value(r)).sum()
 }
 
-fn peak(cells: &[&Record]) -> u64 {
-    cells.iter().map(|r| r.usage.peak_rss_bytes).max().unwrap_or(0)
+/// What all of `cells` cost together; of frames `None` as soon as one does not know.
+fn cost(cells: &[&Record]) -> Cost {
+    let of_frames = |value: fn(&FrameFacts) -> f64| cells.iter().map(|r| r.training.frames.as_ref().map(value)).sum();
+    Cost {
+        wall_s: sum(cells, |r| r.usage.wall_s),
+        cpu_s: sum(cells, |r| r.usage.cpu_s),
+        peak_rss_bytes: cells.iter().map(|r| r.usage.peak_rss_bytes).max().unwrap_or(0),
+        frames_waited_s: of_frames(|f| f.waited_s),
+        frames_decode_s: of_frames(|f| f.decode_s),
+    }
 }
 
 fn completeness(input: &Input) -> Completeness {

@@ -1,5 +1,6 @@
 //! The report as an ordered list of blocks (texts, tables, figures), shared by the Markdown and HTML renderers.
 
+mod end_to_end;
 mod forecasts;
 mod format;
 pub(super) mod hardware;
@@ -60,6 +61,7 @@ impl Document {
             outlook::thresholds(report),
             outlook::classes(report),
             models::efficiency(report, &charts),
+            end_to_end::end_to_end(report, &charts),
             costs(report, &charts),
             hardware::cells(report, &charts),
             gaps(report),
@@ -119,20 +121,24 @@ fn union_of_fractions(report: &Report) -> Vec<&FractionRow> {
 
 fn costs(report: &Report, charts: &[Chart]) -> Section {
     let mut blocks: Vec<Block> = figure(charts, "cost").into_iter().collect();
+    let reads_videos = report.models.iter().any(|m| m.total.frames_waited_s.is_some());
     let mut rows = Vec::new();
     for model in &report.models {
         let cells = |name: String, count: usize, cost: &Cost| {
-            vec![model.name.clone(), name, count.to_string(), duration(cost.wall_s), duration(cost.cpu_s), memory(cost.peak_rss_bytes)]
+            let Cost { wall_s, cpu_s, peak_rss_bytes, frames_waited_s, frames_decode_s } = *cost;
+            let mut cells = vec![model.name.clone(), name, count.to_string(), duration(wall_s), duration(cpu_s), memory(peak_rss_bytes)];
+            if reads_videos {
+                cells.extend([frames_waited_s, frames_decode_s].map(|s| s.map_or_else(dash, duration)));
+            }
+            cells
         };
         rows.extend(model.fractions.iter().map(|f| cells(percent_label(f.percent), f.seeds.len(), &f.cost)));
         let all = model.fractions.iter().map(|f| f.seeds.len()).sum();
         rows.push(cells("all cells together".to_owned(), all, &model.total));
     }
-    let mut costs = table(
-        "Mean cost of a cell, and the total (memory: the largest peak)",
-        &["model", "training part", "cells", "wall time", "CPU time", "peak memory"],
-        rows,
-    );
+    let mut header = vec!["model", "training part", "cells", "wall time", "CPU time", "peak memory"];
+    header.extend(reads_videos.then_some(["waiting for frames", "decoding frames"]).into_iter().flatten());
+    let mut costs = table("Mean cost of a cell, and the total (memory: the largest peak)", &header, rows);
     costs.text_columns = vec![0, 1];
     blocks.push(Block::Table(costs));
     let parameters: Vec<String> =

@@ -81,7 +81,7 @@ fn gmac_per_minute(record: &Record) -> Option<f64> {
 }
 
 /// The mean over cells; `None` as soon as one does not know.
-fn mean_of(cells: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
+pub(super) fn mean_of(cells: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
     mean(&cells.iter().map(|r| value(r)).collect::<Option<Vec<_>>>()?)
 }
 

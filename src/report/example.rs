@@ -1,5 +1,7 @@
 //! Records like a real run's, for tests of the report, and the tests themselves.
 
+mod end_to_end;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 

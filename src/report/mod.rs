@@ -7,6 +7,7 @@
 pub mod build;
 mod document;
 mod efficiency;
+mod end_to_end;
 pub mod figures;
 mod hardware;
 pub mod model;

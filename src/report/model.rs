@@ -1,8 +1,12 @@
 //! A report as typed values: numbers with their spread, no markup. Scores are in 0..1 everywhere here.
 
+mod end_to_end;
+
 use serde::Serialize;
 
 use crate::curves::{Crossing, FanPoint, Forecast, Gain, Summary};
+
+pub use end_to_end::{EncoderGain, EncoderTraining, EndToEnd, EndToEndRow, Share, Sweep};
 
 /// Everything a reader needs to believe the result, or to run it again.
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +25,9 @@ pub struct Report {
     pub pairs: Vec<Pair>,
     /// Scores beside costs; `None` without any cell.
     pub efficiency: Option<Efficiency>,
+    /// Models that read videos; `None` when no model has an encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<EndToEnd>,
     /// What the cells used of their machine; `None` when no record has a profile.
     pub hardware: Option<Hardware>,
     /// What is missing.
@@ -124,6 +131,12 @@ pub struct Cost {
     pub cpu_s: f64,
     /// Largest peak resident set in bytes.
     pub peak_rss_bytes: u64,
+    /// Seconds that the training stood still until frames came; `None` for a model that reads no videos.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_waited_s: Option<f64>,
+    /// Seconds of decoding, on threads beside the training; `None` for a model that reads no videos.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_decode_s: Option<f64>,
 }
 
 /// Two models on the same samples.

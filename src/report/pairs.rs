@@ -56,14 +56,19 @@ fn leads(one: &ModelReport, other: &ModelReport) -> bool {
 fn paired(one: &ModelReport, other: &ModelReport) -> Vec<PairedSize> {
     let at = |row: &FractionRow| {
         let twin = other.fractions.iter().find(|f| f.percent == row.percent)?;
-        let difference = |&(seed, score): &(u64, f64)| {
-            let (_, rival) = twin.seeds.iter().find(|(s, _)| *s == seed)?;
-            Some((seed, score - rival))
-        };
-        let differences: Vec<_> = row.seeds.iter().filter_map(difference).collect();
-        (!differences.is_empty()).then_some(PairedSize { n: row.videos, differences })
+        differences(row, twin)
     };
     one.fractions.iter().filter_map(at).collect()
+}
+
+/// The differences one − other over the seeds of a fraction that both have; `None` without any.
+pub fn differences(one: &FractionRow, other: &FractionRow) -> Option<PairedSize> {
+    let difference = |&(seed, score): &(u64, f64)| {
+        let (_, rival) = other.seeds.iter().find(|(s, _)| *s == seed)?;
+        Some((seed, score - rival))
+    };
+    let differences: Vec<_> = one.seeds.iter().filter_map(difference).collect();
+    (!differences.is_empty()).then_some(PairedSize { n: one.videos, differences })
 }
 
 /// Instances in a sample of `n` videos, on lines between the fractions.

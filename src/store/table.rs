@@ -12,7 +12,7 @@ use crate::base::fsio;
 /// Writes the table. A model's missing value is null, never zero.
 ///
 /// Columns: key, model, fraction (percent), seed, attempt; videos, instances, video_s, classes of the sample; average_map;
-/// steps, epochs, parameters, final_loss; wall_s, cpu_s, peak_rss_bytes, threads; device, host, cpu, experiment, started.
+/// steps, epochs, parameters, final_loss, frames_waited_s, frames_decode_s (models that read videos); wall_s, cpu_s, peak_rss_bytes, threads; device, host, cpu, experiment, started.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -44,6 +44,8 @@ fn table(records: &[Record]) -> polars::error::PolarsResult<DataFrame> {
         number("epochs", |r| Some(r.training.epochs)),
         count("parameters", |r| r.training.parameters),
         number("final_loss", |r| r.training.final_loss),
+        number("frames_waited_s", |r| r.training.frames.map(|f| f.waited_s)),
+        number("frames_decode_s", |r| r.training.frames.map(|f| f.decode_s)),
         number("wall_s", |r| Some(r.usage.wall_s)),
         number("cpu_s", |r| Some(r.usage.cpu_s)),
         count("peak_rss_bytes", |r| Some(r.usage.peak_rss_bytes)),
@@ -55,4 +57,25 @@ fn table(records: &[Record]) -> polars::error::PolarsResult<DataFrame> {
         text("started", |r| &r.provenance.started),
     ];
     DataFrame::new(records.len(), columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::FrameFacts;
+    use super::super::tests::{cell, record};
+    use super::*;
+    use crate::base::Digest;
+
+    #[test]
+    fn what_a_record_does_not_know_is_null() {
+        let read_features = record(&cell(0), 1, Digest::of_bytes(b"x"));
+        let mut read_videos = read_features.clone();
+        read_videos.training.frames = Some(FrameFacts { waited_s: 0.0, decode_s: 2.5, decoded: 75 });
+        let table = table(&[read_features, read_videos]).unwrap();
+        let column = |name: &str| {
+            let values = table.column(name).unwrap().f64().unwrap();
+            [values.get(0), values.get(1)]
+        };
+        assert_eq!((column("frames_waited_s"), column("frames_decode_s")), ([None, Some(0.0)], [None, Some(2.5)]));
+    }
 }

@@ -12,7 +12,7 @@ use crate::base::{Digest, Percent, Stream};
 use crate::eval::{Detection, Scores};
 use crate::protocol::{Cell, CellSpec};
 
-fn cell(seed: u64) -> Cell {
+pub(super) fn cell(seed: u64) -> Cell {
     let spec = CellSpec {
         schema: 1,
         dataset: Digest::of_bytes(b"data"),
@@ -25,7 +25,7 @@ fn cell(seed: u64) -> Cell {
     Cell::new("prior", spec)
 }
 
-fn record(cell: &Cell, attempt: u32, detections: Digest) -> Record {
+pub(super) fn record(cell: &Cell, attempt: u32, detections: Digest) -> Record {
     let sample = SampleFacts {
         videos: 1,
         instances: 1,

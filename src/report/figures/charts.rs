@@ -1,7 +1,7 @@
 //! The charts of a report.
 
 use super::chart::{Axis, Chart, Labels, Scale, Series, Tick};
-use super::{forecast, names, usage};
+use super::{end_to_end, forecast, names, usage};
 use crate::report::model::{Efficiency, FractionRow, ModelReport, Report, Resource, Spread, Tradeoff};
 
 /// Every chart the report has data for.
@@ -9,7 +9,7 @@ pub fn of(report: &Report) -> Vec<Chart> {
     let efficiency = report.efficiency.iter().flat_map(|e| TRADEOFFS.map(|resource| tradeoff(report, e, resource)));
     let hardware = report.hardware.iter().flat_map(|h| usage::over_time("cells", &h.runs, |model| place(report, model)));
     let overview = [learning_curves(report), close_curves(report), cost(report)];
-    overview.into_iter().chain(efficiency).flatten().chain(forecasts(report)).chain(hardware).collect()
+    overview.into_iter().chain(efficiency).flatten().chain(end_to_end::of(report)).chain(forecasts(report)).chain(hardware).collect()
 }
 
 /// The costs that have a figure.
@@ -111,7 +111,7 @@ fn curve_series((place, model): (usize, &ModelReport)) -> Series {
 }
 
 /// Mean and standard deviation, within what a score can be.
-fn bar(x: f64, score: Spread) -> (f64, f64, f64, f64) {
+pub(super) fn bar(x: f64, score: Spread) -> (f64, f64, f64, f64) {
     let sd = score.sd.unwrap_or(0.0);
     (x, (score.mean - sd).max(0.0), score.mean, (score.mean + sd).min(1.0))
 }
@@ -210,7 +210,8 @@ fn front(series: &[Series], last: f64, lowest: f64) -> Vec<(f64, f64)> {
     steps
 }
 
-fn close_axis<'a>(report: &Report, bars: impl Iterator<Item = &'a (f64, f64, f64, f64)>) -> Axis {
+/// Scores close around `bars`.
+pub(super) fn close_axis<'a>(report: &Report, bars: impl Iterator<Item = &'a (f64, f64, f64, f64)>) -> Axis {
     let (low, high) = bars.fold((1.0, 0.0), |(low, high): (f64, f64), bar| (low.min(bar.1), high.max(bar.3)));
     Axis::close(&format!("average mAP, % (tIoU {})", tiou_range(&report.tiou)), low, high, percent_tick)
 }
@@ -239,7 +240,7 @@ pub(super) fn percent_tick(share: f64) -> String {
 }
 
 /// Without the digits that only binary fractions need.
-pub(super) fn number_tick(value: f64) -> String {
+pub fn number_tick(value: f64) -> String {
     format!("{}", (value * 1e6).round() / 1e6)
 }
 

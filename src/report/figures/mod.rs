@@ -2,6 +2,7 @@
 
 pub mod chart;
 pub mod charts;
+pub mod end_to_end;
 pub mod forecast;
 pub mod labels;
 pub mod names;
