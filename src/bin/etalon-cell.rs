@@ -36,7 +36,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "torch")]
         ["extract", request, json, quiet] => cli::extract::make(request, &cli::Ui::new(*json == "json", *quiet == "quiet")),
         #[cfg(not(feature = "torch"))]
-        ["profile" | "peaks" | "parity" | "extract", ..] => Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features")),
+        ["profile" | "peaks" | "parity" | "extract", ..] => {
+            Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features"))
+        }
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
     };
     result

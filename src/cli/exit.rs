@@ -73,7 +73,11 @@ impl Exit {
                 Fault::Other => None,
             };
         }
-        if cause.is::<config::Error>() || cause.is::<eval::Error>() || cause.is::<data::features::Error>() || cause.is::<data::video::Error>() {
+        if cause.is::<config::Error>()
+            || cause.is::<eval::Error>()
+            || cause.is::<data::features::Error>()
+            || cause.is::<data::video::Error>()
+        {
             return Some(Self::BadInput);
         }
         #[cfg(feature = "torch")]
@@ -115,7 +119,8 @@ impl Exit {
         }
         // A transparent variant hides its source from the chain.
         match cause.downcast_ref::<detectors::Error>()? {
-            detectors::Error::Features(_) | detectors::Error::Video(_)
+            detectors::Error::Features(_)
+            | detectors::Error::Video(_)
             | detectors::Error::NoTorch(_)
             | detectors::Error::Input(_)
             | detectors::Error::Diverged { .. } => Some(Self::BadInput),

@@ -57,8 +57,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     for name in THREAD_VARIABLES {
         command.env(name, threads.to_string());
     }
-    let status =
-        command.status().with_context(|| format!("cannot start {}; it belongs beside `etalon`: build both with `make build`", program.display()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}; it belongs beside `etalon`: build both with `make build`", program.display()))?;
     Ok(Exit::of_command(status))
 }
 

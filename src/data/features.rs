@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Video};
 use super::array::{self, Matrix};
+use super::{Dataset, Video};
 use crate::base::{Digest, fsio};
 
 /// Features of one video, row-major `[time, channels]`, single precision.
@@ -187,7 +187,8 @@ impl FeatureSource {
     /// Not exactly one of `stride`, `rate` and `count`, it is not positive, or `stride` with a video of unknown `fps`.
     pub fn open(config: &FeaturesConfig, dataset: &Dataset) -> Result<Self, Error> {
         let positive = |value: f64| value > 0.0 && value.is_finite();
-        let period = |id: &str, video: &Video| match (config.stride, config.rate, config.count) {
+        let period = |id: &str, video: &Video| {
+            match (config.stride, config.rate, config.count) {
             (Some(stride), None, None) if positive(stride) => video.fps.map(|fps| stride / fps).ok_or_else(|| {
                 Error::Period(format!(
                     "video {id:?} has no `fps`, so `dataset.features.stride` means no time; add `fps` to the annotations or give `rate` instead of `stride`"
@@ -199,6 +200,7 @@ impl FeatureSource {
                 "`dataset.features` needs one of `stride` (frames), `rate` (snippets per second) and `count` (snippets per video), a positive number"
                     .into(),
             )),
+        }
         };
         let timing = |(id, video): (&String, &Video)| Ok((id.clone(), Timing { period: period(id, video)?, duration: video.duration }));
         let videos = dataset.videos.iter().map(timing).collect::<Result<_, Error>>()?;
@@ -326,7 +328,8 @@ impl Files {
             return Err(Error::Malformed { path, problem: format!("no snippets for video {video:?}; extract this file again") });
         }
         if let Some(count) = self.config.count.filter(|&count| count != matrix.time) {
-            let problem = format!("{} snippets, but `dataset.features.count` is {count}; correct that or extract this file again", matrix.time);
+            let problem =
+                format!("{} snippets, but `dataset.features.count` is {count}; correct that or extract this file again", matrix.time);
             return Err(Error::Malformed { path, problem });
         }
         let covered = matrix.time as f64 * timing.period;

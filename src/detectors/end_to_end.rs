@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::native::{CHECKPOINT, WEIGHTS, guarded, origin_notes, task};
 use super::{Detected, Detector, Error, FrameFacts, Job, Trained};
 use crate::base::{Digest, Stream};
-use crate::config::encoder::{EncoderConfig, Training};
 use crate::config::ModelConfig;
+use crate::config::encoder::{EncoderConfig, Training};
 use crate::data::video::VideoSource;
 use crate::data::{FeatureSource, Features};
 use crate::event::{Event, Observer};
@@ -190,7 +190,10 @@ impl Detector for EndToEnd {
                         eye.encoder.save(&done)?;
                     }
                     let (features, waited) = eye.features(job.train, &mut ())?;
-                    notes.push("LoFi: the encoder was trained with a detector at low fidelity, then this detector from scratch on its features".into());
+                    notes.push(
+                        "LoFi: the encoder was trained with a detector at low fidelity, then this detector from scratch on its features"
+                            .into(),
+                    );
                     (features, waited_s + waited)
                 }
             };

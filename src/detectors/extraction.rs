@@ -101,9 +101,8 @@ impl Request<'_> {
         let models = &self.experiment.model;
         let named = |name: &str| models.get(name).ok_or_else(|| format!("the experiment has no model {name:?}"));
         let found = match self.model {
-            Some(name) => {
-                named(name).and_then(|m| m.encoder.as_ref().ok_or_else(|| format!("model {name:?} has no encoder; name one that has, with --model")))
-            }
+            Some(name) => named(name)
+                .and_then(|m| m.encoder.as_ref().ok_or_else(|| format!("model {name:?} has no encoder; name one that has, with --model"))),
             None => {
                 let mut encoders: Vec<(&String, &EncoderConfig)> =
                     models.iter().filter_map(|(name, model)| Some((name, model.encoder.as_ref()?))).collect();
@@ -162,7 +161,11 @@ fn table(experiment: &Experiment, features: &Path, channels: usize) -> String {
         videos: None,
         synthetic: synthetic.clone(),
     };
-    let note = if *format == Format::Synthetic { "# The built-in corpus has its own features: these need its annotations as a file.\n" } else { "" };
+    let note = if *format == Format::Synthetic {
+        "# The built-in corpus has its own features: these need its annotations as a file.\n"
+    } else {
+        ""
+    };
     let toml = toml::to_string(&std::collections::BTreeMap::from([("dataset", dataset)])).expect("settings are what TOML can write");
     format!("# Features made by `etalon extract`. Add a protocol and models.\n{note}{toml}")
 }

@@ -67,7 +67,8 @@ struct Native {
 
 impl Native {
     fn task<'a>(&self, job: &Job<'a>) -> Result<Task<'a>, Error> {
-        let features = job.features.ok_or_else(|| Error::Input("the experiment has no `dataset.features` for this model to read".into()))?;
+        let features =
+            job.features.ok_or_else(|| Error::Input("the experiment has no `dataset.features` for this model to read".into()))?;
         task(&self.config, job, features)
     }
 }

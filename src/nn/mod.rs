@@ -2,8 +2,8 @@
 
 mod clips;
 pub mod encoders;
-mod formulas;
 pub mod end_to_end;
+mod formulas;
 pub mod input;
 pub mod layers;
 pub mod macs;

@@ -120,7 +120,13 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             evaluator: "activitynet/1".into(),
         },
         detections: Digest::of_bytes(b"d"),
-        training: TrainingFacts { steps: 80, epochs: 8.0, parameters: network.map(|n| (1_234_567.0 * n.3) as u64), final_loss: Some(0.4), frames: None },
+        training: TrainingFacts {
+            steps: 80,
+            epochs: 8.0,
+            parameters: network.map(|n| (1_234_567.0 * n.3) as u64),
+            final_loss: Some(0.4),
+            frames: None,
+        },
         detection: DetectionFacts { macs: network.map(|n| (n.3.powf(1.5) * 9e10) as u64), seconds: 8400.0 },
         usage: Usage {
             wall_s: heavy * (6.0 + videos * 0.3),

@@ -93,7 +93,8 @@ impl Error {
             | Self::NoModel { .. }
             | Self::Request(_)
             | Self::Detector(
-                detectors::Error::Features(_) | detectors::Error::Video(_)
+                detectors::Error::Features(_)
+                | detectors::Error::Video(_)
                 | detectors::Error::NoTorch(_)
                 | detectors::Error::Input(_)
                 | detectors::Error::Diverged { .. },

@@ -56,7 +56,7 @@ fn value(name: &str, stream: u32, size: &[i64]) -> Tensor {
 }
 
 fn agrees_with_pytorch(network: &str) {
-    let mut encoder = encoder(&format!("network = 'tsm-{network}'\nwidth = 8"));
+    let encoder = encoder(&format!("network = 'tsm-{network}'\nwidth = 8"));
     let mut names: Vec<(String, Vec<i64>)> = encoder.tensors().into_iter().map(|(name, t)| (name, t.size())).collect();
     names.sort();
     let given = names.into_iter().enumerate().map(|(stream, (name, size))| {
@@ -190,7 +190,7 @@ fn what_is_saved_is_loaded_with_its_statistics() {
     first.calibrate(std::iter::once(clips.shallow_clone()));
     first.save(&path).unwrap();
     let forward = |encoder: &VideoEncoder| tch::no_grad(|| encoder.forward(&clips));
-    let mut second = VideoEncoder::new(&config(settings), 2, Device::Cpu);
+    let second = VideoEncoder::new(&config(settings), 2, Device::Cpu);
     assert_ne!(forward(&first), forward(&second));
     second.load(&path).unwrap();
     assert_eq!(forward(&first), forward(&second));
@@ -253,7 +253,7 @@ fn half_precision_changes_features_little() {
         let settings = format!("network = '{network}'\nwidth = 8");
         let clips = Tensor::randn([2, 3, 4, 48, 48], FLOAT);
         let mut whole = encoder(&settings);
-        let mut half = encoder(&format!("{settings}\nautocast = true"));
+        let half = encoder(&format!("{settings}\nautocast = true"));
         whole.calibrate(std::iter::once(clips.shallow_clone()));
         half.assign("the other", whole.tensors()).unwrap();
         // Rounding grows from norm to norm of a random network; its first layer is near enough to the beginning.

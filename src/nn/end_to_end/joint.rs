@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tch::{Device, Tensor};
 
-use super::fidelity::{Fidelity, Fidelities};
+use super::fidelity::{Fidelities, Fidelity};
 use super::frames::{Camera, Reel};
 use super::optimiser::EncoderOptimiser;
 use super::sampling;

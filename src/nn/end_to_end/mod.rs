@@ -7,3 +7,6 @@ pub mod joint;
 pub mod optimiser;
 pub mod sampling;
 pub mod step;
+
+#[cfg(test)]
+mod peak;

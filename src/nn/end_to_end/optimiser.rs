@@ -24,10 +24,9 @@ impl EncoderOptimiser {
     pub fn new(params: &Params, config: &EncoderConfig) -> Self {
         let weight_decay = config.weight_decay;
         match config.optimiser {
-            Rule::Adamw => Self::Adamw(Adam::new(
-                params,
-                AdamOptions { rule: Optimiser::Adamw, weight_decay, spare_plain: false, slow: &[] },
-            )),
+            Rule::Adamw => {
+                Self::Adamw(Adam::new(params, AdamOptions { rule: Optimiser::Adamw, weight_decay, spare_plain: false, slow: &[] }))
+            }
             Rule::Sgd => Self::Sgd { weight_decay },
         }
     }

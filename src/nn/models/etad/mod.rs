@@ -224,13 +224,7 @@ impl Etad {
     }
 
     /// Computes the losses of a batch and adds their gradients. `inspect` sees every stage.
-    pub fn backward(
-        &self,
-        params: &Params,
-        batch: &Batch,
-        gradients: &mut Gradients,
-        mut inspect: impl FnMut(StageTrace),
-    ) -> Terms {
+    pub fn backward(&self, params: &Params, batch: &Batch, gradients: &mut Gradients, mut inspect: impl FnMut(StageTrace)) -> Terms {
         let time = batch.x.size()[2];
         let precision = if self.config.autocast { Precision::Bfloat16 } else { Precision::Float };
         let x = self.aggregation.forward(&batch.x);
