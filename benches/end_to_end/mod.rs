@@ -50,15 +50,17 @@ fn end_to_end(criterion: &mut Criterion) {
     // Not asked for.
     let Some(rig) = rig else { return };
     drop(rig);
-    if !step.is_empty() {
-        updates(SMALL, &rows(), ROUNDS);
-        updates(PUBLISHED, &rows()[..5], 2);
-        growth();
-    }
     if !chunks.is_empty() {
         forward(chunks, whole);
     }
-    videos::waiting();
+    if !step.is_empty() {
+        memory(SMALL, &rows());
+        memory(PUBLISHED, &rows()[..5]);
+        growth();
+        videos::waiting();
+        times(SMALL, &rows(), ROUNDS);
+        times(PUBLISHED, &rows()[..3], 3);
+    }
 }
 
 fn timed(work: impl FnOnce()) -> f64 {
@@ -85,40 +87,58 @@ fn rows() -> Vec<Row> {
     all.into_iter().chain(ratios).chain(strategies).chain(proposals).collect()
 }
 
-/// The memory and the time of an update, and the cost model against them.
+/// One rig for every share of proposals, and which of them each row uses.
+fn rigs(size: Size, rows: &[Row]) -> (Vec<Rig>, Vec<usize>) {
+    let mut shares: Vec<f64> = rows.iter().map(|(_, _, share)| *share).collect();
+    shares.sort_by(f64::total_cmp);
+    shares.dedup();
+    let of_row = rows.iter().map(|(_, _, share)| shares.iter().position(|other| other == share).expect("listed above")).collect();
+    (shares.into_iter().map(|share| Rig::new(size, Head::Etad(share))).collect(), of_row)
+}
+
+/// The peak of an update, and the cost model against it.
 #[expect(clippy::print_stdout, reason = "the table is what this bench is for")]
-fn updates(size: Size, rows: &[Row], rounds: usize) {
+fn memory(size: Size, rows: &[Row]) {
     println!("\n{}\n", size.name());
-    let mut rigs: Vec<Rig> = Vec::new();
-    let mut shares: Vec<f64> = Vec::new();
-    let mut of_row = Vec::new();
-    for (_, _, share) in rows {
-        of_row.push(shares.iter().position(|other| other == share).unwrap_or(shares.len()));
-        if of_row.last() == Some(&shares.len()) {
-            shares.push(*share);
-            rigs.push(Rig::new(size, Head::Etad(*share)));
-        }
+    println!("| gradients | peak MiB | of plain | predicted | deviation |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    let (mut rigs, of_row) = rigs(size, rows);
+    let parts: Vec<Parts> = rigs.iter().map(Rig::parts).collect();
+    let mut plain = None;
+    for ((name, training, _), &at) in rows.iter().zip(&of_row) {
+        let peak = rigs[at].peak(training) as f64;
+        let of_plain = peak / *plain.get_or_insert(peak);
+        let model = predicted(training, &parts[at]).map_or("| | |".to_owned(), |expected| {
+            format!("| {:.1} | {:+.1} % |", mebibytes(expected), 100.0 * (peak / expected as f64 - 1.0))
+        });
+        println!("| {name} | {:.1} | {of_plain:.3} {model}", mebibytes(peak as u64));
     }
-    let peaks: Vec<u64> = rows.iter().zip(&of_row).map(|((_, training, _), &at)| rigs[at].peak(training)).collect();
+    for (Parts { chunk, detector, gradients, features }, share) in parts.iter().zip(["fewest", "more", "most"]) {
+        let [chunk, detector, features] = [*chunk, *detector, *features].map(mebibytes);
+        let [of_detector, of_encoder] = gradients.map(mebibytes);
+        println!(
+            "parts, {share} proposals: a chunk {chunk:.1}, the detector {detector:.1}, features {features:.1}, gradients {of_detector:.1} and {of_encoder:.1} MiB"
+        );
+    }
+}
+
+/// Seconds of an update, all rows by turns.
+#[expect(clippy::print_stdout, reason = "the table is what this bench is for")]
+fn times(size: Size, rows: &[Row], rounds: usize) {
+    println!("\n{}: seconds an update, median of {rounds}\n", size.name());
+    println!("| gradients | s | of plain |");
+    println!("| --- | ---: | ---: |");
+    let (mut rigs, of_row) = rigs(size, rows);
     let mut times = vec![Vec::new(); rows.len()];
     for _ in 0..rounds {
         for (((_, training, _), times), &at) in rows.iter().zip(&mut times).zip(&of_row) {
-            let rig = &mut rigs[at];
-            let course = rig.course(training);
-            times.push(timed(|| rig.step(&course)));
+            let course = rigs[at].course(training);
+            times.push(timed(|| rigs[at].step(&course)));
         }
     }
     let times: Vec<f64> = times.into_iter().map(median).collect();
-    println!("| gradients | peak MiB | of plain | predicted | deviation | s an update | of plain |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-    let parts: Vec<Parts> = rigs.iter().map(Rig::parts).collect();
-    for ((((name, training, _), &peak), time), &at) in rows.iter().zip(&peaks).zip(&times).zip(&of_row) {
-        let expected = predicted(training, &parts[at]);
-        let model = expected.map_or("| |".to_owned(), |expected| {
-            format!("| {:.1} | {:+.1} % |", mebibytes(expected), 100.0 * (peak as f64 / expected as f64 - 1.0))
-        });
-        let (of_memory, of_time) = (peak as f64 / peaks[0] as f64, time / times[0]);
-        println!("| {name} | {:.1} | {of_memory:.3} {model} {time:.2} | {of_time:.2} |", mebibytes(peak));
+    for ((name, ..), time) in rows.iter().zip(&times) {
+        println!("| {name} | {time:.2} | {:.2} |", time / times[0]);
     }
 }
 
