@@ -1,5 +1,7 @@
 //! Benchmarks: one binary, a module per subject. `cargo bench -- map` runs one.
 
+#[cfg(feature = "torch")]
+mod end_to_end;
 mod features;
 mod forecasts;
 mod map;
@@ -10,6 +12,14 @@ mod sampler;
 mod step;
 
 #[cfg(feature = "torch")]
-criterion::criterion_main!(features::benches, forecasts::benches, map::benches, sampler::benches, models::benches, step::benches);
+criterion::criterion_main!(
+    features::benches,
+    forecasts::benches,
+    map::benches,
+    sampler::benches,
+    models::benches,
+    step::benches,
+    end_to_end::benches
+);
 #[cfg(not(feature = "torch"))]
 criterion::criterion_main!(features::benches, forecasts::benches, map::benches, sampler::benches);

@@ -7,5 +7,8 @@ pub mod joint;
 pub mod optimiser;
 pub mod sampling;
 pub mod step;
+
+#[cfg(test)]
+mod peak;
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,7 @@ pub fn step<E>(
     let mut gradients = Gradients::none(params);
     let Some(of_features) = of_features else { return Ok((terms, gradients)) };
     let upstream = of_features.transpose(1, 2).reshape([inputs * time, channels]);
+    drop((x, of_features));
     // The scalar whose gradient at the vectors is what came down from the detector.
     let carried = |vectors: &Tensor, index: &Tensor| (vectors * upstream.index_select(0, index)).sum(Kind::Float);
     if !kept.is_empty() {
