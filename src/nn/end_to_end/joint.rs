@@ -162,6 +162,12 @@ impl Director<'_> {
     }
 }
 
+/// Gaussian noise like `x`.
+fn noise(x: &Tensor, deviation: f64, rng: &mut Stream) -> Tensor {
+    let values: Vec<f32> = (0..x.numel()).map(|_| (deviation * rng.normal()) as f32).collect();
+    Tensor::from_slice(&values).view(x.size().as_slice()).to_device(x.device())
+}
+
 /// The detector's network and the encoder in front of it.
 struct Pair<'a, 'b> {
     joint: &'a Joint<'a>,
@@ -202,7 +208,7 @@ impl Model for Pair<'_, '_> {
         let frames = || camera.clips(&mut reel, self.device()).map(|clips| fidelity.shrink(&clips));
         let detector = |x: &Tensor| {
             gradients.watch(x);
-            let x = if common.noise > 0.0 { x + x.randn_like() * common.noise } else { x.shallow_clone() };
+            let x = if common.noise > 0.0 { x + noise(x, common.noise, &mut rng) } else { x.shallow_clone() };
             let mut batch = Batch { x, valid, truth, rng };
             let terms = network.backward(&self.task.params, &mut batch, gradients);
             (terms, gradients.of_watched())
