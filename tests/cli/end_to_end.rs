@@ -45,6 +45,7 @@ annotations = "annotations.json"
 videos = { path = "videos", extension = "avi", size = [32, 32], snippets = { count = 16 }, clip = 2, cache = { path = "cache" } }
 
 [protocol]
+pool = ["training"]
 split = { test = 0.34, seed = 0 }
 fractions = [100]
 seeds = [0]

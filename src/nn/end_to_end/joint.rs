@@ -12,7 +12,7 @@ use super::optimiser::EncoderOptimiser;
 use super::sampling;
 use super::step::{Course, Scale, step};
 use crate::base::Stream;
-use crate::config::encoder::{EncoderConfig, Sampled, SnippetSampling, Training};
+use crate::config::encoder::{EncoderConfig, Training};
 use crate::config::settings::Temporal;
 use crate::data::windows::CellInstance;
 use crate::event::Observer;
@@ -140,16 +140,14 @@ impl Director<'_> {
         let longest = valid.iter().copied().max().unwrap_or(0);
         let time = self.padded.iter().find(|(times, _)| *times == slower).expect("every fidelity has a table").1[longest];
 
-        let again = match self.config.training {
-            Training::Sampled(sampled) => Some(sampled),
-            Training::Checkpointed => Some(Sampled { ratio: 1.0, strategy: SnippetSampling::Block }),
+        let chunk = self.config.chunk;
+        let mut drawn =
+            |sampled| valid.iter().zip(&truth).map(|(&cells, truth)| sampling::draw(sampled, chunk, cells, truth, &mut rng)).collect();
+        let again: Option<Vec<Vec<usize>>> = match self.config.training {
+            Training::Sampled(sampled) => Some(drawn(sampled)),
+            Training::Checkpointed => Some(valid.iter().map(|&cells| (0..cells).collect()).collect()),
             Training::Frozen | Training::Plain | Training::Lofi(_) => None,
         };
-        let chunk = self.config.chunk;
-        let again = again.map(|sampled| {
-            let drawn = valid.iter().zip(&truth).map(|(&cells, truth)| sampling::draw(sampled, chunk, cells, truth, &mut rng));
-            drawn.collect::<Vec<_>>()
-        });
         let course = Course::new(time, chunk, &valid, again.as_deref());
         let views = clips.iter().map(|c| (self.videos[c.video].clone(), self.camera.random(&mut rng))).collect();
         // Of the snippets that a slower cell stands for, the middle one.
