@@ -82,7 +82,7 @@ fn rows() -> Vec<Row> {
     let ratios = [0.3, 0.1, 0.5, 1.0].map(|ratio| (format!("sampled, {ratio}"), sampled(ratio), PROPOSALS));
     let strategies = [("grid", Grid), ("block", Block), ("label-guided", LabelGuided)];
     let strategies = strategies.map(|(name, strategy)| (format!("sampled, 0.3, {name}"), third(strategy), PROPOSALS));
-    let proposals = [0.3, 1.0].map(|share| (format!("sampled, 0.3; proposals {share}"), sampled(0.3), share));
+    let proposals = [0.02, 0.3].map(|share| (format!("sampled, 0.3; proposals {share}"), sampled(0.3), share));
     let all = [("plain".into(), Training::Plain, PROPOSALS), ("checkpointed".into(), Training::Checkpointed, PROPOSALS)];
     all.into_iter().chain(ratios).chain(strategies).chain(proposals).collect()
 }

@@ -149,6 +149,9 @@ pub enum Error {
     UnknownVideo(String),
 }
 
+/// Features of videos, each with its period (seconds between snippets).
+pub type ByVideo = BTreeMap<String, (f64, Features)>;
+
 /// A place features are read from. A clone shares it; threads may read at once.
 #[derive(Clone, Debug)]
 pub struct FeatureSource(Arc<Origin>);
@@ -176,7 +179,7 @@ struct Timing {
 #[derive(Debug)]
 struct Memory {
     channels: usize,
-    videos: BTreeMap<String, (f64, Features)>,
+    videos: ByVideo,
     digest: Digest,
 }
 
@@ -209,7 +212,7 @@ impl FeatureSource {
 
     /// Features held in memory, each with its period (seconds between snippets). `digest` stands for what they were made
     /// from.
-    pub fn in_memory(channels: usize, videos: BTreeMap<String, (f64, Features)>, digest: Digest) -> Self {
+    pub fn in_memory(channels: usize, videos: ByVideo, digest: Digest) -> Self {
         Self(Arc::new(Origin::Memory(Memory { channels, videos, digest })))
     }
 

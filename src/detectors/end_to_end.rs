@@ -9,6 +9,7 @@ use super::{Detected, Detector, Error, FrameFacts, Job, Trained};
 use crate::base::{Digest, Stream};
 use crate::config::ModelConfig;
 use crate::config::encoder::{EncoderConfig, Training};
+use crate::data::features::ByVideo;
 use crate::data::video::VideoSource;
 use crate::data::{FeatureSource, Features};
 use crate::event::{Event, Observer};
@@ -155,7 +156,7 @@ impl<'a> Eye<'a> {
         self.source_of(videos.iter().map(of).collect())
     }
 
-    fn source_of(&self, features: BTreeMap<String, (f64, Features)>) -> FeatureSource {
+    fn source_of(&self, features: ByVideo) -> FeatureSource {
         // Never asked for: cells are known by their videos.
         FeatureSource::in_memory(self.channels(), features, Digest::of_bytes(b"features of an encoder"))
     }

@@ -1,11 +1,10 @@
 //! Features of whole videos, as the detectors read them.
 
-use std::collections::BTreeMap;
-
 use tch::{Device, Kind};
 
 use super::frames::{Camera, Reel};
 use crate::data::Features;
+use crate::data::features::ByVideo;
 use crate::data::video::{self, VideoSource};
 use crate::event::{Event, Observer};
 use crate::nn::encoders::Encoder;
@@ -58,8 +57,8 @@ pub fn collect(
     videos: &[String],
     device: Device,
     observer: &mut dyn Observer,
-) -> Result<(BTreeMap<String, (f64, Features)>, f64), video::Error> {
-    let mut features = BTreeMap::new();
+) -> Result<(ByVideo, f64), video::Error> {
+    let mut features = ByVideo::new();
     let waited = extract(seen, videos, device, observer, |video, period, found| {
         features.insert(video.to_owned(), (period, found));
         Ok::<_, video::Error>(())

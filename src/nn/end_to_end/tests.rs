@@ -82,12 +82,11 @@ impl Scene {
     }
 }
 
-/// What a training from frames rests on: the gradient of the features is that of the cost. ETAD and TadTR are not here, as they
-/// cut it where they refine segments, so that their cost changes by other ways too; ETAD's is compared with the release's.
+/// What a training from frames rests on: the gradient of the features is that of the cost. The detectors that are not here make
+/// choices (which segments, which neighbours) that move the cost without a gradient; ETAD's is compared with the release's.
 #[test]
 fn detectors_give_the_gradient_of_their_features() {
     for text in [
-        "gtad = { preset = 'laptop', window = 32, max_duration = 16, stride = 32 }",
         "actionformer = { preset = 'laptop', pool = 1, window = 64, levels = 3 }",
         "temporalmaxer = { preset = 'laptop', pool = 1, window = 64, levels = 3 }",
         "tridet = { preset = 'laptop', pool = 1, window = 64, levels = 3 }",
