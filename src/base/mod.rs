@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod fsio;
+pub mod origin;
 pub mod seed;
 pub mod units;
 

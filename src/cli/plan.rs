@@ -45,6 +45,9 @@ struct Plan {
     fractions: Vec<Size>,
     cells: usize,
     training: Vec<Training>,
+    /// Features or videos that a run needs and that are not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
     /// Why nothing is known about the progress.
@@ -129,6 +132,7 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
         test_videos: prepared.split.test.len(),
         models,
         fractions,
+        missing: prepared.experiment.expect_inputs().err().map(|error| error.to_string()),
         progress,
         progress_unknown,
     })
@@ -138,6 +142,7 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
 fn is_absence(error: &anyhow::Error) -> bool {
     let Some(crate::run::Error::Input(cause)) = error.downcast_ref() else { return false };
     match cause.downcast_ref::<config::Error>() {
+        Some(config::Error::NoData { .. }) => true,
         Some(config::Error::Features(features::Error::Missing { .. }) | config::Error::Video(video::Error::Missing { .. })) => true,
         Some(config::Error::File(file)) => file.source.kind() == std::io::ErrorKind::NotFound,
         _ => false,
@@ -177,7 +182,10 @@ fn print(plan: &Plan, ui: &Ui) {
     if !lengths.is_empty() {
         ui.line(format!("training of a cell: {}", lengths.join(", ")));
     }
-    if let Some(why) = &plan.progress_unknown {
+    if let Some(missing) = &plan.missing {
+        ui.line(format!("cannot run yet: {missing}"));
+    }
+    if let Some(why) = plan.progress_unknown.as_ref().filter(|_| plan.missing.is_none()) {
         ui.line(format!("what is done cannot be told, as a cell is known by the content of its features and files: {why}"));
     }
     if let Some(progress) = &plan.progress {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Exit, Ui};
-use crate::base::{Percent, Span};
+use crate::base::{Percent, Span, origin};
 use crate::curves::At;
 use crate::profile::Machine;
 use crate::protocol::Cell;
@@ -143,7 +143,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let store = Store::create(&root)?;
     let digest = {
         let others = store.experiments()?;
-        let digest = store.add_experiment(&prepared.experiment.resolved_toml(), &planned)?;
+        let digest = store.add_experiment(&prepared.experiment.resolved_toml(), &origin::folder_of(&experiment)?, &planned)?;
         if !others.is_empty() && !others.iter().any(|d| d == digest.as_str()) {
             let shared = planned.iter().filter(|c| store.is_done(&c.key)).count();
             let new = planned.len() - shared;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Exit, Ui, ui};
 use crate::base::Percent;
-use crate::config::Experiment;
+use crate::report::source::{StoredExperiment, experiments};
 use crate::store::{PlannedCell, Record, State, Store};
 
 /// Show how far the experiments in a store are.
@@ -65,7 +65,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let by_key: BTreeMap<_, _> = records.iter().map(|r| (&r.key, r)).collect();
     let lookup = |cell: &PlannedCell| by_key.get(&cell.key).copied();
-    let all = store.experiments()?.iter().map(|digest| status(&store, digest, lookup)).collect::<anyhow::Result<Vec<_>>>()?;
+    let all = experiments(&store)?.into_iter().map(|experiment| status(&store, experiment, lookup)).collect::<anyhow::Result<Vec<_>>>()?;
     if ui.json {
         ui.json(&all)?;
     } else {
@@ -77,10 +77,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn status<'r>(store: &Store, digest: &str, record: impl Fn(&PlannedCell) -> Option<&'r Record>) -> anyhow::Result<Status> {
-    let name = Experiment::load(&store.experiment(digest)?)?.name;
+fn status<'r>(store: &Store, experiment: StoredExperiment, record: impl Fn(&PlannedCell) -> Option<&'r Record>) -> anyhow::Result<Status> {
     let (mut rows, mut failures) = (Vec::<Row>::new(), Vec::new());
-    for cell in store.planned(digest)? {
+    for cell in experiment.cells {
         let at = rows.iter().position(|r| r.model == cell.model && r.fraction == cell.fraction).unwrap_or_else(|| {
             let (model, fraction) = (cell.model.clone(), cell.fraction);
             rows.push(Row { model, fraction, cells: 0, done: 0, running: 0, failed: 0, mean_map: None });
@@ -107,7 +106,7 @@ fn status<'r>(store: &Store, digest: &str, record: impl Fn(&PlannedCell) -> Opti
         }
     }
     rows.sort_by(|a, b| (&a.model, a.fraction.value()).partial_cmp(&(&b.model, b.fraction.value())).expect("percentages are finite"));
-    Ok(Status { experiment: digest.to_owned(), name, rows, failures })
+    Ok(Status { experiment: experiment.digest, name: experiment.name, rows, failures })
 }
 
 fn print(status: &Status, ui: &Ui) {

@@ -25,6 +25,7 @@ impl Corpus {
     /// Bad annotations, or features whose time base is unknown.
     pub fn open(experiment: &Experiment) -> Result<Self, Error> {
         const CHECKED: &str = "checked when the experiment was loaded";
+        experiment.expect_annotations()?;
         let DatasetConfig { format, annotations, outside, features, videos, synthetic } = &experiment.dataset;
         match format {
             Format::Synthetic => {

@@ -46,6 +46,9 @@ pub struct Experiment {
     /// Time and attempts per cell.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Paths by key as the file has them, before variables and folders were filled in.
+    #[serde(skip)]
+    pub(super) written: BTreeMap<String, PathBuf>,
 }
 
 /// Where the data come from.

@@ -1,11 +1,12 @@
 //! From an experiment file to a resolved [`Experiment`] and back.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::encoder::EncoderConfig;
-use super::experiment::Experiment;
+use super::experiment::{DatasetConfig, Experiment};
 use super::{paths, validate};
-use crate::base::{Digest, fsio};
+use crate::base::{Digest, fsio, origin};
 use crate::protocol::Grid;
 use crate::protocol::grid::ModelAxis;
 
@@ -33,6 +34,16 @@ pub enum Error {
         /// What is wrong and how to mend it.
         problem: String,
     },
+    /// A data set that the project's experiments name is not where it should be.
+    #[error("`{key}`: {} does not exist.\n\n{section}", path.display())]
+    NoData {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Such as `dataset.annotations`.
+        key: &'static str,
+        /// What the data set is and how to lay it out.
+        section: String,
+    },
     /// The annotations cannot be used.
     #[error(transparent)]
     Annotations(#[from] crate::data::annotations::Error),
@@ -58,46 +69,79 @@ impl Experiment {
             toml::from_str(&text).map_err(|e| Error::Toml { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })?;
         let wrong = |(key, problem)| Error::Value { path: path.to_owned(), key, problem };
         validate::experiment(&experiment).map_err(wrong)?;
-        experiment.resolve_paths(path.parent().unwrap_or(Path::new(""))).map_err(wrong)?;
+        experiment.locate(path)?;
         Ok(experiment)
     }
 
-    fn resolve_paths(&mut self, folder: &Path) -> Result<(), validate::Finding> {
-        let resolve = |key: &str, path: &mut PathBuf| -> Result<(), validate::Finding> {
-            *path = paths::resolve(path, folder).map_err(|problem| (key.to_owned(), problem))?;
-            Ok(())
-        };
-        if let Some(path) = &mut self.dataset.annotations {
-            resolve("dataset.annotations", path)?;
+    /// Makes the paths absolute and keeps them as they were written, so that the resolved experiment holds no path of this
+    /// machine that its author did not write.
+    fn locate(&mut self, file: &Path) -> Result<(), Error> {
+        let folder = origin::folder_of(file)?;
+        let mut written = BTreeMap::new();
+        for (key, path) in self.paths_mut() {
+            let resolved = paths::resolve(path, &folder).map_err(|problem| {
+                let section = paths::section(path).map(|section| format!("\n\n{section}"));
+                Error::Value { path: file.to_owned(), key: key.clone(), problem: problem + &section.unwrap_or_default() }
+            })?;
+            written.insert(key, std::mem::replace(path, resolved));
         }
-        if let Some(features) = &mut self.dataset.features {
-            resolve("dataset.features.path", &mut features.path)?;
-        }
-        if let Some(videos) = &mut self.dataset.videos {
-            if let Some(path) = &mut videos.path {
-                resolve("dataset.videos.path", path)?;
-            }
-            if let Some(path) = &mut videos.cache.path {
-                resolve("dataset.videos.cache.path", path)?;
-            }
-        }
-        for (name, model) in &mut self.model {
-            if let Some(weights) = model.encoder.as_mut().and_then(|e| e.weights.as_mut()) {
-                resolve(&format!("model.{name}.encoder.weights"), weights)?;
-            }
-            if let Some(init) = &mut model.init {
-                resolve(&format!("model.{name}.init"), init)?;
-            }
-            if let Some(scores) = &mut model.video_scores {
-                resolve(&format!("model.{name}.video_scores.path"), &mut scores.path)?;
-            }
-        }
+        self.written = written;
         Ok(())
     }
 
-    /// The experiment as TOML with every default written out; [`Experiment::load`] gives the same experiment back.
+    /// Every path of the experiment with its key.
+    fn paths_mut(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let DatasetConfig { annotations, features, videos, .. } = &mut self.dataset;
+        let mut found: Vec<(String, &mut PathBuf)> = annotations.iter_mut().map(|path| ("dataset.annotations".into(), path)).collect();
+        found.extend(features.as_mut().map(|features| ("dataset.features.path".into(), &mut features.path)));
+        if let Some(videos) = videos {
+            found.extend(videos.path.as_mut().map(|path| ("dataset.videos.path".into(), path)));
+            found.extend(videos.cache.path.as_mut().map(|path| ("dataset.videos.cache.path".into(), path)));
+        }
+        for (name, model) in &mut self.model {
+            let weights = model.encoder.as_mut().and_then(|encoder| encoder.weights.as_mut());
+            found.extend(weights.map(|path| (format!("model.{name}.encoder.weights"), path)));
+            found.extend(model.init.as_mut().map(|path| (format!("model.{name}.init"), path)));
+            found.extend(model.video_scores.as_mut().map(|scores| (format!("model.{name}.video_scores.path"), &mut scores.path)));
+        }
+        found
+    }
+
+    /// Refuses annotations of `${TAD_DATA}` that are not where they should be, with what the project's page of data sets says.
+    pub(super) fn expect_annotations(&self) -> Result<(), Error> {
+        self.expect("dataset.annotations", self.dataset.annotations.as_ref())
+    }
+
+    /// Refuses features and videos of `${TAD_DATA}` that are not where they should be, with what the project's page of data sets
+    /// says.
+    ///
+    /// # Errors
+    /// [`Error::NoData`].
+    pub fn expect_inputs(&self) -> Result<(), Error> {
+        let DatasetConfig { features, videos, .. } = &self.dataset;
+        self.expect("dataset.features.path", features.as_ref().map(|features| &features.path))?;
+        self.expect("dataset.videos.path", videos.as_ref().and_then(|videos| videos.path.as_ref()))
+    }
+
+    fn expect(&self, key: &'static str, path: Option<&PathBuf>) -> Result<(), Error> {
+        let Some(path) = path.filter(|path| !path.exists()) else { return Ok(()) };
+        match self.written.get(key).and_then(|written| paths::section(written)) {
+            Some(section) => Err(Error::NoData { path: path.clone(), key, section }),
+            // Whoever opens it says what is missing.
+            None => Ok(()),
+        }
+    }
+
+    /// The experiment as TOML with every default written out and paths as they were written; [`Experiment::load`] gives the same
+    /// experiment back, from the same folder or with a note of it ([`origin`]).
     pub fn resolved_toml(&self) -> String {
-        toml::to_string(self).expect("an experiment has only types that TOML can write")
+        let mut portable = self.clone();
+        for (key, path) in portable.paths_mut() {
+            if let Some(written) = self.written.get(&key) {
+                path.clone_from(written);
+            }
+        }
+        toml::to_string(&portable).expect("an experiment has only types that TOML can write")
     }
 
     /// The configuration of model `name` as it enters the cells' keys: resolved, and the content of initial weights and
@@ -228,7 +272,7 @@ arch.etad = { preset = "laptop", epochs = 3 }
     fn an_unset_variable_in_a_path_is_named_with_its_key() {
         let files = "format = \"activitynet\", annotations = \"${ETALON_NO_SUCH}/a.json\", features = { path = \"f\", kind = \"npy\", dim = 2, rate = 1 }";
         let text = changed("format = \"synthetic\", synthetic = {}", files);
-        assert!(text.contains("`dataset.annotations` the environment variable ETALON_NO_SUCH is not set"), "{text}");
+        assert!(text.contains("`dataset.annotations` names the environment variable ETALON_NO_SUCH, which is not set"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,22 @@
 //! Paths in an experiment file: `${NAME}` and `${NAME:-default}` are replaced from the environment, relative paths start
-//! at the experiment file's folder.
+//! at the experiment file's folder. What `${TAD_DATA}` should hold is said by the project's page of data sets.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+/// The variable that names the folder of data sets in the project's experiments.
+const DATA: &str = "${TAD_DATA}";
+
+/// The page of data sets: a section `## NAME` for every folder below [`DATA`] that the project's experiments read.
+const PAGE: &str = include_str!("../../experiments/README.md");
+
+/// The section of [`PAGE`] on the data set that a path as written, such as `${TAD_DATA}/salads50/features`, belongs to.
+pub(super) fn section(written: &Path) -> Option<String> {
+    let Some(Component::Normal(name)) = written.strip_prefix(DATA).ok()?.components().next() else { return None };
+    let heading = format!("## {}", name.to_str()?);
+    let lines = PAGE.lines().skip_while(|line| *line != heading);
+    let section: Vec<&str> = lines.enumerate().take_while(|(i, line)| *i == 0 || !line.starts_with("## ")).map(|(_, line)| line).collect();
+    (!section.is_empty()).then(|| format!("From experiments/README.md:\n\n{}", section.join("\n").trim_end()))
+}
 
 /// Replaces variables in `text`; `variable` looks one up. An empty variable counts as unset, as in a shell's `:-`.
 ///
@@ -21,7 +36,7 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> R
         };
         let value = variable(name).filter(|value| !value.is_empty());
         let Some(value) = value.as_deref().or(default) else {
-            return Err(format!("the environment variable {name} is not set; set it or write ${{{name}:-some/path}}"));
+            return Err(format!("names the environment variable {name}, which is not set; set it or write ${{{name}:-some/path}}"));
         };
         out.push_str(before);
         out.push_str(value);

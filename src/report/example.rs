@@ -278,8 +278,8 @@ fn an_experiment_has_the_records_its_grid_plans_whoever_made_them() {
     assert!(matches!(Stored::read(&root), Err(Error::Empty { .. })));
     let all = cells();
     let renamed = |c: &PlannedCell| PlannedCell { model: format!("my-{}", c.model), ..c.clone() };
-    store.add_experiment(TOML, &all[..45]).unwrap();
-    store.add_experiment(&TOML.replace("sbhar", "wide"), &all.iter().map(renamed).collect::<Vec<_>>()).unwrap();
+    store.add_experiment(TOML, Path::new(""), &all[..45]).unwrap();
+    store.add_experiment(&TOML.replace("sbhar", "wide"), Path::new(""), &all.iter().map(renamed).collect::<Vec<_>>()).unwrap();
     // Made by an experiment that is not even there.
     for record in records(|_, _, seed| seed > 1) {
         let cell = root.join(format!("cells/{}/{}", &record.key.as_str()[..2], record.key));

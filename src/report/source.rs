@@ -45,7 +45,7 @@ impl Stored {
         if records.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }
-        let experiments = read_experiments(&store)?;
+        let experiments = experiments(&store)?;
         Ok(Self { store, records, experiments })
     }
 
@@ -165,7 +165,11 @@ pub fn observation(record: &Record) -> Observation {
     Observation { n: record.sample.videos as f64, score: record.scores.average_map, seed: Some(record.seed) }
 }
 
-fn read_experiments(store: &Store) -> Result<Vec<StoredExperiment>, Error> {
+/// The experiments of a store, oldest first.
+///
+/// # Errors
+/// A file cannot be read or parsed.
+pub fn experiments(store: &Store) -> Result<Vec<StoredExperiment>, Error> {
     let mut dated = Vec::new();
     for digest in store.experiments()? {
         let path = store.experiment(&digest)?;

@@ -39,6 +39,7 @@ impl Prepared {
     /// # Errors
     /// A feature file is missing or wrong.
     pub fn grid(&self) -> Result<Grid> {
+        self.experiment.expect_inputs().map_err(Error::input)?;
         let digest = self.corpus.digest(&self.split).map_err(Error::input)?;
         self.experiment.grid(&digest).map_err(Error::input)
     }

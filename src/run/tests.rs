@@ -1,6 +1,6 @@
 //! The worker with a scripted child: a shell script in place of `etalon-cell`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ impl Scene {
     fn new(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(&dir.path().join("store")).unwrap();
-        let experiment = store.add_experiment("name = \"scripted\"\n", &[]).unwrap();
+        let experiment = store.add_experiment("name = \"scripted\"\n", Path::new(""), &[]).unwrap();
         fsio::replace(&dir.path().join("made.json"), MADE.as_bytes()).unwrap();
         let made = dir.path().join("made.json");
         let head = format!("#!/bin/sh\ncd \"${{2%/*}}\"\nattempt=${{PWD##*/}}\nfinish() {{ cp {} result.json; }}\n", made.display());

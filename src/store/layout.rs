@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::lease::{Claim, Granted, Lease};
 use super::record::Record;
 use crate::base::fsio::{self, Published};
-use crate::base::{Digest, Percent};
+use crate::base::{Digest, Percent, origin};
 use crate::eval::Detections;
 use crate::protocol::{Cell, CellKey, CellSpec};
 
@@ -93,13 +93,15 @@ impl Store {
         &self.root
     }
 
-    /// Keeps a resolved experiment and the list of its cells. Returns its digest.
+    /// Keeps a resolved experiment, where its relative paths start on this machine, and the list of its cells. Returns its digest.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn add_experiment(&self, toml: &str, cells: &[PlannedCell]) -> Result<Digest> {
+    pub fn add_experiment(&self, toml: &str, folder: &Path, cells: &[PlannedCell]) -> Result<Digest> {
         let digest = Digest::of_bytes(toml.as_bytes());
-        let _ = fsio::publish_new(&self.experiment_path(digest.as_str()), toml.as_bytes())?;
+        let path = self.experiment_path(digest.as_str());
+        origin::note(&path, folder)?;
+        let _ = fsio::publish_new(&path, toml.as_bytes())?;
         let cells = serde_json::to_vec(cells).expect("cells are plain data");
         fsio::replace(&self.cells_path(digest.as_str()), &cells)?;
         Ok(digest)

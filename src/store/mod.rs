@@ -3,6 +3,7 @@
 //! ```text
 //! store.toml                       format version; a newer major one is refused
 //! experiments/<digest>.toml        the resolved experiment: a worker needs only the store
+//! experiments/<digest>.folder      where its relative paths start on this machine (derived)
 //! experiments/<digest>.cells.json  its cells, so that `status` needs no data set (derived)
 //! cells/3f/3fa94c…/cell.json       the text whose digest is the key
 //!                  claims/1.json   the lease of attempt 1; its modification time is the heartbeat

@@ -228,8 +228,8 @@ fn detections_read_back_as_written() {
 fn an_experiment_is_found_by_its_digest() {
     let (_dir, store) = store();
     let cells = [(&cell(0)).into(), (&cell(1)).into()];
-    let digest = store.add_experiment("name = \"x\"\n", &cells).unwrap();
-    assert_eq!(store.add_experiment("name = \"x\"\n", &cells).unwrap(), digest);
+    let digest = store.add_experiment("name = \"x\"\n", Path::new(""), &cells).unwrap();
+    assert_eq!(store.add_experiment("name = \"x\"\n", Path::new(""), &cells).unwrap(), digest);
     assert_eq!(store.experiments().unwrap(), [digest.to_string()]);
     assert_eq!(store.planned(digest.as_str()).unwrap(), cells);
     let error = store.experiment("feed").unwrap_err().to_string();
@@ -263,7 +263,7 @@ fn many_workers_may_create_one_store_at_once() {
         for _ in 0..8 {
             scope.spawn(|| {
                 let store = Store::create(&root).unwrap();
-                store.add_experiment("name = \"x\"\n", &[]).unwrap();
+                store.add_experiment("name = \"x\"\n", Path::new(""), &[]).unwrap();
             });
         }
     });

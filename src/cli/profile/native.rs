@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use crate::base::fsio;
+use crate::base::{fsio, origin};
 use crate::profile::Compute;
 use crate::profile::document::{JOB_SCHEMA, NativeJob, NativeResult, Peaks, Steps, Subject};
 use crate::profile::machine;
@@ -66,6 +66,7 @@ pub fn profile(
     let guard = Removed(&folder);
     let resolved = folder.join("experiment.toml");
     fsio::replace(&resolved, prepared.experiment.resolved_toml().as_bytes())?;
+    origin::note(&resolved, &origin::folder_of(experiment)?)?;
     let Work { steps, warmup, videos, .. } = *work;
     let job = NativeJob {
         schema: JOB_SCHEMA,
