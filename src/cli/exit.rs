@@ -107,7 +107,7 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<report::Error>() {
             return Some(match error {
                 report::Error::Empty { .. } => Self::Incomplete,
-                report::Error::NoExperiment { .. } => Self::BadInput,
+                report::Error::NoExperiment { .. } | report::Error::Records(_) | report::Error::NoDetections { .. } => Self::BadInput,
                 _ => Self::Store,
             });
         }

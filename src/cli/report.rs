@@ -1,4 +1,4 @@
-//! `etalon report`: records or profiles to a self-contained page, Markdown and JSON.
+//! `etalon report`: a store, its records in one file, or profiles to a self-contained page, Markdown and JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -9,19 +9,22 @@ use crate::base::fsio;
 use crate::profile::{Profile, Trace};
 use crate::report::profiles::{self, Profiled};
 use crate::report::source::Stored;
-use crate::report::{Page, build, render};
+use crate::report::{Page, build, records, render};
 
 /// Write a report of an experiment (learning curves, forecasts, costs, hardware, how to run it again) or of profiles.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   etalon report results --out report              the newest experiment in the store
   etalon report results --experiment sbhar        that one
+  etalon report reports/salads50/records.jsonl.zst --out again
+                                                  a report again, from the records beside it
   etalon report p.json --out profile              a profile of `etalon profile`
   etalon report etad.json tadtr.json              several beside each other
 
-The folder then holds report.html (one self-contained file), report.md with figures/, report.json and experiment.toml.")]
+The folder then holds report.html (one self-contained file), report.md with figures/, report.json, experiment.toml and
+records.jsonl.zst, from which the report can be made again without the store.")]
 pub struct Args {
-    /// Store whose records are reported, or profiles (JSON).
+    /// Store or file of records (records.jsonl.zst) to report, or profiles (JSON).
     #[arg(required = true)]
     source: Vec<PathBuf>,
     /// Folder to write to.
@@ -41,17 +44,18 @@ struct Output<'a> {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    if args.source.iter().all(|path| path.is_file()) {
+    if args.source.iter().all(|path| path.is_file() && !records::is_records(path)) {
         return profiles(args, ui);
     }
-    let [store] = args.source.as_slice() else {
-        ui.remark("one store, or one or more profiles: a report of several stores is not made");
+    let [source] = args.source.as_slice() else {
+        ui.remark("one store or file of records, or one or more profiles: a report of several stores is not made");
         return Ok(Exit::Usage);
     };
-    let stored = Stored::read(store)?;
+    let stored = Stored::read(source)?;
     let experiment = stored.experiment(args.experiment.as_deref())?;
-    let report = build(&stored.input(experiment)?);
-    let files = write(&Page::of(&report)?, &args.out)?;
+    let input = stored.input(experiment)?;
+    let report = build(&input);
+    let files = write(&Page::of(&report)?.with(records::pack(experiment, &input)), &args.out)?;
     let completeness = &report.completeness;
     if completeness.done < completeness.expected {
         ui.remark(format!("note: {} of {} cells have no result yet", completeness.expected - completeness.done, completeness.expected));

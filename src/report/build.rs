@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::model::{
-    ClassRow, Completeness, Cost, CountedNote, FEWEST_SIZES, Fact, FractionRow, Missing, ModelReport, Outlook, Pair, Report, Spread,
+    ClassRow, Completeness, Cost, CountedNote, FEWEST_SIZES, Fact, FractionRow, Missing, ModelReport, Outlook, Pair, Report, Run, Spread,
 };
 use super::source::{observation, pool};
 use super::{efficiency, end_to_end, hardware, pairs};
 use crate::curves::{At, Curve, Observation, Options, Questions};
-use crate::profile::Trace;
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
 use crate::store::record::FrameFacts;
 use crate::store::{PlannedCell, Record};
 
 /// What a report is made from (see [`Stored::input`](super::source::Stored::input)).
+#[derive(Clone)]
 pub struct Input {
     /// The resolved experiment.
     pub experiment_toml: String,
@@ -28,11 +29,12 @@ pub struct Input {
     pub failures: Vec<Failure>,
     /// Digests of annotations and features.
     pub datasets: BTreeSet<String>,
-    /// By model, the trace of the cell that [`hardware::representatives`] names; what cannot be read is left out.
-    pub traces: Vec<(String, Trace)>,
+    /// By model, the cell that [`hardware::representatives`] names over time; what cannot be read is left out.
+    pub runs: Vec<Run>,
 }
 
 /// A cell whose last attempt failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// Which.
     pub key: CellKey,
@@ -69,7 +71,7 @@ pub fn build(input: &Input) -> Report {
         tiou,
         efficiency: efficiency::of(&models, &input.records),
         end_to_end: end_to_end::of(&models, &input.records, &experiment),
-        hardware: hardware::of(&models, &input.records, &input.traces),
+        hardware: hardware::of(&models, &input.records, &input.runs),
         models,
         pairs,
         completeness,

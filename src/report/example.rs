@@ -161,14 +161,7 @@ fn cells() -> Vec<PlannedCell> {
 
 fn input(records: &[Record]) -> Input {
     let datasets = BTreeSet::from(["f00d".to_owned()]);
-    Input {
-        experiment_toml: TOML.to_owned(),
-        cells: cells(),
-        records: records.to_vec(),
-        failures: Vec::new(),
-        datasets,
-        traces: Vec::new(),
-    }
+    Input { experiment_toml: TOML.to_owned(), cells: cells(), records: records.to_vec(), failures: Vec::new(), datasets, runs: Vec::new() }
 }
 
 /// A report of some models, with the cells that are there.
@@ -180,7 +173,7 @@ fn compared(models: &[&str], skip: impl Fn(&str, f64, u64) -> bool) -> Report {
         records,
         failures: Vec::new(),
         datasets: BTreeSet::new(),
-        traces: Vec::new(),
+        runs: Vec::new(),
     })
 }
 

@@ -10,14 +10,14 @@ use crate::store::Record;
 /// Points of a line over time; longer traces are averaged.
 const POINTS: usize = 240;
 
-/// From records of the largest fraction of each model, best model first; `None` when none has a profile. `traces` are of
-/// the cells that [`representatives`] names.
-pub fn of(models: &[ModelReport], records: &[Record], traces: &[(String, Trace)]) -> Option<Hardware> {
+/// From records of the largest fraction of each model, best model first; `None` when none has a profile. `runs` are the
+/// cells that [`representatives`] names.
+pub fn of(models: &[ModelReport], records: &[Record], runs: &[Run]) -> Option<Hardware> {
     let mut hardware = Hardware::default();
     for model in models {
         let cells = largest(records, &model.name);
         let profiles: Vec<(&Record, &Summary)> = cells.iter().filter_map(|r| Some((*r, r.profile.as_ref()?))).collect();
-        let Some((first, profile)) = profiles.first() else { continue };
+        let Some((_, profile)) = profiles.first() else { continue };
         hardware.rows.push(row(&model.name, &profiles));
         for (reason, channels) in profile.absences() {
             match hardware.absent.iter_mut().find(|a| a.reason == reason) {
@@ -25,9 +25,7 @@ pub fn of(models: &[ModelReport], records: &[Record], traces: &[(String, Trace)]
                 None => hardware.absent.push(Absence { channels, reason }),
             }
         }
-        if let Some((_, trace)) = traces.iter().find(|t| t.0 == model.name) {
-            hardware.runs.push(run(&model.name, &format!("{} %, seed {}", first.fraction, first.seed), trace));
-        }
+        hardware.runs.extend(runs.iter().find(|run| run.model == model.name).cloned());
     }
     let samplers: Vec<f64> = records.iter().filter_map(|r| Some(r.profile.as_ref()?.sampler.cpu_percent)).collect();
     hardware.sampler_percent = mean(&samplers);

@@ -14,6 +14,7 @@ pub mod model;
 pub mod page;
 mod pairs;
 pub mod profiles;
+pub mod records;
 pub mod render;
 pub mod source;
 
@@ -42,6 +43,15 @@ pub enum Error {
         /// What the parser said.
         #[source]
         source: toml::de::Error,
+    },
+    /// A file of records cannot be used.
+    #[error(transparent)]
+    Records(#[from] records::Error),
+    /// Detections are asked of a file of records.
+    #[error("{} holds records without their detections: name the store they come from", path.display())]
+    NoDetections {
+        /// The file.
+        path: std::path::PathBuf,
     },
     /// Nothing to report.
     #[error("{} holds no finished cell; run an experiment into it first (`etalon run EXPERIMENT --store {}`)", path.display(), path.display())]

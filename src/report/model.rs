@@ -2,7 +2,7 @@
 
 mod end_to_end;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::curves::{Crossing, FanPoint, Forecast, Gain, Summary};
 
@@ -290,7 +290,7 @@ pub struct HardwarePhase {
 }
 
 /// One cell over time: seconds and values.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Name.
     pub model: String,

@@ -38,4 +38,10 @@ impl Page {
             files: vec![Artifact::new("experiment.toml", report.experiment_toml.clone())],
         })
     }
+
+    /// The page with one more file beside it.
+    pub fn with(mut self, file: Artifact) -> Self {
+        self.files.push(file);
+        self
+    }
 }

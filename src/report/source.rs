@@ -1,28 +1,41 @@
-//! What a store holds, as a report or a curve sees it: records by the experiment whose grid plans them.
+//! What a store, or the file of records beside a report, holds as a report or a curve sees it: records by the experiment whose
+//! grid plans them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::build::{Failure, Input};
-use super::{Error, hardware};
+use super::model::Run;
+use super::{Error, hardware, records};
 use crate::base::fsio;
 use crate::curves::Observation;
 use crate::profile::Trace;
 use crate::protocol::CellKey;
 use crate::store::{PlannedCell, Record, State, Store, TRACE};
 
-/// A store with its records and experiments read.
-#[derive(Clone, Debug)]
+/// A store, or the file of records beside a report, with its records and experiments read.
 pub struct Stored {
-    store: Store,
+    origin: Origin,
     records: BTreeMap<CellKey, Record>,
     /// Oldest first.
     experiments: Vec<StoredExperiment>,
 }
 
+/// Where records come from.
+enum Origin {
+    Store(Store),
+    /// One experiment, and what its report is made from beside the records.
+    File {
+        path: PathBuf,
+        rest: Input,
+    },
+}
+
 /// A resolved experiment in the store.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredExperiment {
     /// Digest of the text, as records name it.
     pub digest: String,
@@ -35,23 +48,44 @@ pub struct StoredExperiment {
 }
 
 impl Stored {
-    /// Reads every record and experiment of the store at `path`.
+    /// Reads every record and experiment of the store, or of the file of records (see [`records`]), at `path`.
     ///
     /// # Errors
-    /// It is no store, a file cannot be read or parsed, or there is no record at all.
+    /// It is neither, a file cannot be read or parsed, or there is no record at all.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let store = Store::open(path)?;
-        let records: BTreeMap<_, _> = store.records()?.into_iter().map(|r| (r.key.clone(), r)).collect();
+        let (origin, records, experiments) = if path.is_file() {
+            let (experiment, mut rest) = records::unpack(path)?;
+            let records = std::mem::take(&mut rest.records);
+            (Origin::File { path: path.to_owned(), rest }, records, vec![experiment])
+        } else {
+            let store = Store::open(path)?;
+            let records = store.records()?;
+            let experiments = experiments(&store)?;
+            (Origin::Store(store), records, experiments)
+        };
+        let records: BTreeMap<_, _> = records.into_iter().map(|r| (r.key.clone(), r)).collect();
         if records.is_empty() {
             return Err(Error::Empty { path: path.to_owned() });
         }
-        let experiments = experiments(&store)?;
-        Ok(Self { store, records, experiments })
+        Ok(Self { origin, records, experiments })
     }
 
     /// The store itself.
-    pub fn store(&self) -> &Store {
-        &self.store
+    ///
+    /// # Errors
+    /// The records come from a file, which has no detections.
+    pub fn store(&self) -> Result<&Store, Error> {
+        match &self.origin {
+            Origin::Store(store) => Ok(store),
+            Origin::File { path, .. } => Err(Error::NoDetections { path: path.clone() }),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match &self.origin {
+            Origin::Store(store) => store.root(),
+            Origin::File { path, .. } => path,
+        }
     }
 
     /// The experiment of that name or digest (a prefix will do); without one, the newest.
@@ -61,7 +95,7 @@ impl Stored {
     pub fn experiment(&self, wanted: Option<&str>) -> Result<&StoredExperiment, Error> {
         let matches = |e: &&StoredExperiment| wanted.is_none_or(|w| e.name == w || (w.len() >= 4 && e.digest.starts_with(w)));
         self.experiments.iter().rev().find(matches).ok_or_else(|| Error::NoExperiment {
-            path: self.store.root().to_owned(),
+            path: self.path().to_owned(),
             wanted: wanted.unwrap_or("").to_owned(),
             known: if self.experiments.is_empty() {
                 "none".into()
@@ -80,7 +114,7 @@ impl Stored {
         let named = |cell: &PlannedCell| Some(Record { model: cell.model.clone(), ..self.records.get(&cell.key)?.clone() });
         let mut records: Vec<Record> = experiment.cells.iter().filter_map(named).collect();
         if records.is_empty() {
-            return Err(Error::Empty { path: self.store.root().to_owned() });
+            return Err(Error::Empty { path: self.path().to_owned() });
         }
         let place = |r: &Record| (r.fraction.value(), r.seed);
         records.sort_by(|a, b| a.model.cmp(&b.model).then(place(a).partial_cmp(&place(b)).expect("percentages are finite")));
@@ -93,14 +127,18 @@ impl Stored {
     /// None of its cells is done, or an attempt's files are damaged.
     pub fn input(&self, experiment: &StoredExperiment) -> Result<Input, Error> {
         let records = self.records_of(experiment)?;
+        let store = match &self.origin {
+            Origin::Store(store) => store,
+            Origin::File { rest, .. } => return Ok(Input { records, ..rest.clone() }),
+        };
         let mut datasets = BTreeSet::new();
         for record in &records {
             // The explanation of a key may be missing in a store that was copied in part.
-            datasets.extend(self.store.cell(&record.key)?.map(|spec| spec.dataset.to_string()));
+            datasets.extend(store.cell(&record.key)?.map(|spec| spec.dataset.to_string()));
         }
         let mut failures = Vec::new();
         for cell in experiment.cells.iter().filter(|c| !self.records.contains_key(&c.key)) {
-            match self.store.attempts(&cell.key)?.pop().map(|attempt| attempt.state) {
+            match store.attempts(&cell.key)?.pop().map(|attempt| attempt.state) {
                 Some(State::Ended(outcome)) if outcome.is_failure() => {
                     failures.push(Failure { key: cell.key.clone(), reason: outcome.to_string() });
                 }
@@ -108,20 +146,8 @@ impl Stored {
             }
         }
         let (experiment_toml, cells) = (experiment.text.clone(), experiment.cells.clone());
-        let traces = self.traces(&records)?;
-        Ok(Input { experiment_toml, cells, records, failures, datasets, traces })
-    }
-
-    /// The traces a report shows. A copy of a store may lack them.
-    fn traces(&self, records: &[Record]) -> Result<Vec<(String, Trace)>, Error> {
-        let mut traces = Vec::new();
-        for record in hardware::representatives(records) {
-            let attempts = self.store.attempts(&record.key)?;
-            let attempt = attempts.into_iter().find(|a| a.number == record.attempt);
-            let trace = attempt.and_then(|a| Trace::read(&a.dir.join(TRACE)).ok());
-            traces.extend(trace.map(|trace| (record.model.clone(), trace)));
-        }
-        Ok(traces)
+        let runs = runs(store, &records)?;
+        Ok(Input { experiment_toml, cells, records, failures, datasets, runs })
     }
 
     /// The records of an experiment by model: its learning curves.
@@ -153,6 +179,19 @@ impl Stored {
         };
         curves.into_iter().zip(prefixes).flat_map(named).collect()
     }
+}
+
+/// The cells that a report shows over time. A copy of a store may lack their traces.
+fn runs(store: &Store, records: &[Record]) -> Result<Vec<Run>, Error> {
+    let mut runs = Vec::new();
+    for record in hardware::representatives(records) {
+        let attempts = store.attempts(&record.key)?;
+        let attempt = attempts.into_iter().find(|a| a.number == record.attempt);
+        let trace = attempt.and_then(|a| Trace::read(&a.dir.join(TRACE)).ok());
+        let label = format!("{} %, seed {}", record.fraction, record.seed);
+        runs.extend(trace.map(|trace| hardware::run(&record.model, &label, &trace)));
+    }
+    Ok(runs)
 }
 
 /// The size at which all seeds share their videos, because it is all of the training part.

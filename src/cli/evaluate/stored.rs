@@ -77,7 +77,8 @@ pub fn run(root: &Path, request: &Request<'_>, ui: &Ui) -> anyhow::Result<Exit> 
     let stored = Stored::read(root)?;
     let experiment = stored.experiment(request.experiment)?;
     let records = stored.records_of(experiment)?;
-    let path = stored.store().experiment(&experiment.digest)?;
+    let store = stored.store()?;
+    let path = store.experiment(&experiment.digest)?;
     let prepared = Prepared::open(&path).context("cannot open the data set of the stored experiment")?;
     let truth = prepared.truth();
     let settings = &prepared.experiment.evaluate;
@@ -85,7 +86,7 @@ pub fn run(root: &Path, request: &Request<'_>, ui: &Ui) -> anyhow::Result<Exit> 
         (request.tiou.as_ref().map_or(settings.tiou.as_slice(), Thresholds::as_slice), request.rules.unwrap_or(settings.rules));
     let cells = records
         .par_iter()
-        .map(|record| Ok(cell(record, score(stored.store(), record, &truth, tiou, rules, request.recall)?)))
+        .map(|record| Ok(cell(record, score(store, record, &truth, tiou, rules, request.recall)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let output = Output {
         experiment: experiment.digest.clone(),

@@ -51,7 +51,7 @@ fn video_records() -> Vec<Record> {
 }
 
 fn report_of(experiment_toml: String, records: Vec<Record>) -> Report {
-    build(&Input { experiment_toml, cells: Vec::new(), records, failures: Vec::new(), datasets: BTreeSet::new(), traces: Vec::new() })
+    build(&Input { experiment_toml, cells: Vec::new(), records, failures: Vec::new(), datasets: BTreeSet::new(), runs: Vec::new() })
 }
 
 static VIDEO: LazyLock<Report> = LazyLock::new(|| report_of(experiment(), video_records()));
