@@ -13,7 +13,7 @@ FFMPEG := imageio-ffmpeg==0.8.1
 # CUDA=1 adds the wheels that a GPU needs.
 CUDA  ?=
 
-.PHONY: setup toolchain libtorch ffmpeg build demo test check bench clean
+.PHONY: setup toolchain libtorch ffmpeg build demo test test-recordings test-long check bench clean
 
 setup: toolchain libtorch ffmpeg
 
@@ -70,9 +70,23 @@ demo: build
 	./target/release/etalon report results/demo --out results/demo/report
 	@echo "the report is in $(CURDIR)/results/demo/report"
 
+# The first tier: all that needs nothing beside the clone.
 test: setup
 	cargo test --release
 	cargo test --release --no-default-features
+	@names="$$(cargo test --release --quiet -- --list --ignored 2>/dev/null | grep ': test$$')"; \
+	long="$$(grep -c every_long <<< "$$names")"; second="$$(grep -vc every_long <<< "$$names")"; \
+	echo "not run: $$second tests of the second tier, which need recordings (make test-recordings), and $$long of the long tier (make test-long)"
+
+# The second tier: on real recordings.
+test-recordings: setup
+	@[ -n "$${ETALON_SHARED:-}" ] && [ -d "$${ETALON_SHARED:-}" ] || \
+	  { echo "ETALON_SHARED names no folder ($${ETALON_SHARED:-not set}): the second tier of tests reads recordings there" >&2; exit 2; }
+	ETALON_SHARED="$$(cd "$$ETALON_SHARED" && pwd)" cargo test --release -- --ignored --skip every_long
+
+# The long tier: commands of the guide that take minutes.
+test-long: setup
+	cargo test --release --test cli -- --ignored every_long
 
 check: setup
 	cargo fmt --check

@@ -189,11 +189,11 @@ pub fn gemm(kind: tch::Kind) -> f64 {
 /// Median wall seconds of one step of the reference, if it can be run.
 fn peer() -> Option<f64> {
     let python = std::env::var_os("ETALON_PEER_PYTHON")?;
-    let shared = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
+    let reference = PathBuf::from(std::env::var_os("ETALON_SHARED")?).join("reference/etad_pytorch.py");
     let steps = STEPS_PER_ROUND.to_string();
     let threads = THREADS.to_string();
     let arguments = ["time", "--batch", "16", "--channels", "512", "--steps", &steps, "--threads", &threads];
-    let output = Command::new(python).arg(shared.join("reference/etad_pytorch.py")).args(arguments).output().expect("the peer starts");
+    let output = Command::new(python).arg(reference).args(arguments).output().expect("the peer starts");
     assert!(output.status.success(), "the peer failed: {}", String::from_utf8_lossy(&output.stderr));
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the peer prints one JSON line");
     line["step_wall_s"].as_f64()

@@ -21,6 +21,7 @@ pub mod data;
 pub mod detectors;
 pub mod eval;
 pub mod event;
+pub mod guide;
 #[cfg(feature = "torch")]
 pub mod nn;
 pub mod profile;

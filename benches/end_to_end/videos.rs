@@ -32,14 +32,14 @@ pub fn waiting() {
     rows("built-in, rendered while decoded", &dataset, "training", |config| {
         VideoSource::rendered(config, &corpus, &dataset).expect("the cache has a folder")
     });
-    let shared = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from).join("data/ucf24");
-    if !shared.exists() {
-        println!("UCF101-24 not measured: {} is missing, set ETALON_SHARED", shared.display());
+    let Some(clips) = std::env::var_os("ETALON_SHARED").map(|folder| PathBuf::from(folder).join("data/ucf24")).filter(|f| f.exists())
+    else {
+        println!("UCF101-24 not measured: ETALON_SHARED names no folder with data/ucf24");
         return;
-    }
-    let dataset = annotations::read(&shared.join("annotations.json"), Outside::default()).expect("the annotations are good");
+    };
+    let dataset = annotations::read(&clips.join("annotations.json"), Outside::default()).expect("the annotations are good");
     rows("UCF101-24", &dataset, "training", |config| {
-        let config = VideosConfig { path: Some(shared.join("videos")), extension: "avi".into(), ..config.clone() };
+        let config = VideosConfig { path: Some(clips.join("videos")), extension: "avi".into(), ..config.clone() };
         VideoSource::open(&config, &dataset).expect("the videos are there")
     });
 }

@@ -85,7 +85,7 @@ fn number(row: &Row, column: &str) -> f64 {
 }
 
 /// Errors of classifiers: sizes up to a third are seen (five seeds), the sizes beyond are asked.
-pub fn classifiers(shared: &Path) -> Vec<Case> {
+pub fn classifiers(root: &Path) -> Vec<Case> {
     let case = |rows: Vec<Row>| {
         let of_row = |row: &Row| {
             let n = number(row, "n");
@@ -101,11 +101,11 @@ pub fn classifiers(shared: &Path) -> Vec<Case> {
         case.targets = vec![0.9 * last, 0.75 * last];
         case
     };
-    grouped(&shared.join("curves/lcdb_third_dev.csv")).into_iter().map(case).collect()
+    grouped(&root.join("curves/lcdb_third_dev.csv")).into_iter().map(case).collect()
 }
 
 /// mAP of ActionFormer, five seeds; 10, 20 and 40 % are seen, the rest is asked.
-pub fn detectors(shared: &Path) -> Vec<Case> {
+pub fn detectors(root: &Path) -> Vec<Case> {
     let case = |rows: Vec<Row>| {
         let of =
             |row: &Row| Observation { n: number(row, "n_videos"), score: number(row, "score"), seed: Some(number(row, "seed") as u64) };
@@ -126,13 +126,13 @@ pub fn detectors(shared: &Path) -> Vec<Case> {
             targets: Vec::new(),
         }
     };
-    grouped(&shared.join("curves/tad_actionformer_5seeds.csv")).into_iter().map(case).collect()
+    grouped(&root.join("curves/tad_actionformer_5seeds.csv")).into_iter().map(case).collect()
 }
 
 /// Losses of language models, one run per size: the first half of the range is seen. By domain.
-pub fn language(shared: &Path) -> BTreeMap<String, Vec<Case>> {
+pub fn language(root: &Path) -> BTreeMap<String, Vec<Case>> {
     let mut domains: BTreeMap<String, Vec<Case>> = BTreeMap::new();
-    for rows in grouped(&shared.join("curves/m4_benchmark_dev.csv")) {
+    for rows in grouped(&root.join("curves/m4_benchmark_dev.csv")) {
         let (seen, beyond): (Vec<_>, Vec<_>) = rows.iter().partition(|r| r["train"] == "1");
         let observations = seen.into_iter().map(|r| Observation { n: number(r, "x"), score: number(r, "loss"), seed: None }).collect();
         let mut asked: Vec<(f64, f64)> = beyond.into_iter().map(|r| (number(r, "x"), number(r, "loss"))).collect();

@@ -88,7 +88,7 @@ fn damped(case: &Case) -> Box<dyn Fn(f64) -> f64> {
 }
 
 /// The reference method in numpy on all cases; the reason where Python lacks what it needs.
-pub fn reference(shared: &Path, cases: &[Case]) -> Result<Answers, String> {
+pub fn reference(root: &Path, cases: &[Case]) -> Result<Answers, String> {
     const DRIVER: &str = r#"
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -125,7 +125,7 @@ json.dump([answers, spent], sys.stdout)
     let input = serde_json::json!([cases.iter().map(encode).collect::<Vec<_>>(), levels()]).to_string();
     let python = std::env::var("ETALON_PEER_PYTHON").unwrap_or_else(|_| "python3".into());
     let mut command = Command::new(python);
-    command.env("OMP_NUM_THREADS", "1").arg("-c").arg(DRIVER).arg(shared.join("reference"));
+    command.env("OMP_NUM_THREADS", "1").arg("-c").arg(DRIVER).arg(root.join("reference"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     child.stdin.take().expect("it is piped").write_all(input.as_bytes()).map_err(|e| e.to_string())?;
     let output = child.wait_with_output().map_err(|e| e.to_string())?;

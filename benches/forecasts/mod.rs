@@ -21,8 +21,14 @@ use worth::{Worth, rmsle, worth};
 
 criterion_group!(benches, forecasts, learned);
 
-fn shared() -> PathBuf {
-    std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from)
+/// The folder with `curves/` and the reference method; without one the tables over whole sets of curves are left out, and that is
+/// said.
+fn recordings() -> Option<PathBuf> {
+    let folder = std::env::var_os("ETALON_SHARED").map(PathBuf::from).filter(|folder| folder.join("curves").is_dir());
+    if folder.is_none() {
+        say("tables over whole sets of curves are left out: ETALON_SHARED names no folder with curves/");
+    }
+    folder
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are what this bench is for")]
@@ -39,14 +45,14 @@ fn row(name: &str, w: &Worth) -> String {
     format!("| {name} | {:.4} | {:.4} | {:.4} | {:.4} | {intervals} | {brier} |", w.median, w.mean, w.p90, w.crps)
 }
 
-fn table(name: &str, shared: &Path, cases: &[Case]) {
+fn table(name: &str, root: &Path, cases: &[Case]) {
     say(&format!("\n**{name}: {} curves**\n", cases.len()));
     say(
         "| engine | median error | mean | 90 % | CRPS | inside 90 | 80 | 50 | mean width 90 | interval score | integrated Brier | CPU ms |",
     );
     say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let mut rows = engines::all(cases);
-    match engines::reference(shared, cases) {
+    match engines::reference(root, cases) {
         Ok(answers) => rows.push(answers),
         Err(why) => say(&format!("reference/gridbma.py did not run ({why}); set ETALON_PEER_PYTHON to a Python with numpy and scipy")),
     }
@@ -58,7 +64,7 @@ fn table(name: &str, shared: &Path, cases: &[Case]) {
 }
 
 /// Root mean squared error of the logarithm by domain, beside the last value and single families by least squares.
-fn language(shared: &Path) {
+fn language(root: &Path) {
     let fitted = |case: &Case, families: Vec<_>| Curve::fit(&case.observations, &Options { families, ..case.options() }).expect("it fits");
     let ours = |case: &Case| {
         let curve = fitted(case, families::averaged());
@@ -71,7 +77,7 @@ fn language(shared: &Path) {
     say("\n**M4 benchmark, language: the second half of the range from the first, RMSLE**\n");
     say("| domain | curves | etalon | last value | power3, least squares | m4 | broken-power |");
     say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for (domain, cases) in cases::language(shared) {
+    for (domain, cases) in cases::language(root) {
         let alone = |name: &'static str| {
             rmsle(&cases, |case| {
                 let line = fitted(case, vec![families::by_name(name).expect("it is a family")]).families().remove(0).line;
@@ -102,10 +108,11 @@ fn forecasts(criterion: &mut Criterion) {
     };
     group.bench_function("7 sizes x 5 seeds, at 2x and 3x", |bencher| {
         if !std::mem::replace(&mut printed, true) {
-            let shared = shared();
-            table("LCDB 1.1, development half: up to a third of the data, asked at all of it", &shared, &cases::classifiers(&shared));
-            table("ActionFormer on THUMOS14 and ActivityNet: 10, 20 and 40 %, asked at 100 %", &shared, &cases::detectors(&shared));
-            language(&shared);
+            if let Some(root) = recordings() {
+                table("LCDB 1.1, development half: up to a third of the data, asked at all of it", &root, &cases::classifiers(&root));
+                table("ActionFormer on THUMOS14 and ActivityNet: 10, 20 and 40 %, asked at 100 %", &root, &cases::detectors(&root));
+                language(&root);
+            }
             let begun = Instant::now();
             (0..10_000).into_par_iter().for_each(|_| {
                 std::hint::black_box(forecast(&observations));
@@ -123,8 +130,8 @@ fn learned(_: &mut Criterion) {
     if !std::env::args().any(|a| a == "learn") {
         return;
     }
-    let shared = shared();
-    let (classifiers, detectors) = (cases::classifiers(&shared), cases::detectors(&shared));
+    let Some(root) = recordings() else { return };
+    let (classifiers, detectors) = (cases::classifiers(&root), cases::detectors(&root));
     let detectors: Vec<&Case> = detectors.iter().collect();
     say("\n| data sets | median error | mean | 90 % | CRPS | inside 90 | 80 | 50 | mean width 90 | interval score | |");
     say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");

@@ -145,9 +145,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         let others = store.experiments()?;
         let digest = store.add_experiment(&prepared.experiment.resolved_toml(), &origin::folder_of(&experiment)?, &planned)?;
         if !others.is_empty() && !others.iter().any(|d| d == digest.as_str()) {
-            let shared = planned.iter().filter(|c| store.is_done(&c.key)).count();
-            let new = planned.len() - shared;
-            ui.remark(format!("this experiment is new to the store: {shared} of its cells are done already, {new} are added"));
+            let done = planned.iter().filter(|c| store.is_done(&c.key)).count();
+            let new = planned.len() - done;
+            ui.remark(format!("this experiment is new to the store: {done} of its cells are done already, {new} are added"));
         }
         digest
     };
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cores_are_shared_out_between_jobs_and_threads() {
+    fn cores_are_divided_between_jobs_and_threads() {
         assert_eq!(parallelism(None, None, 8, false), (8, 1));
         assert_eq!(parallelism(Some(3), None, 8, false), (3, 2));
         assert_eq!(parallelism(None, Some(4), 8, false), (2, 4));

@@ -141,7 +141,7 @@ pub struct Change {
     pub upper: Option<f64>,
     /// Probability of such data if the growth stayed within the ignore band.
     pub p: f64,
-    /// The level that probability is held against: that of a look, shared among the gated rows (Holm).
+    /// The level that probability is held against: that of a look, divided among the gated rows (Holm).
     pub alpha: f64,
     /// Standard deviation of the logarithms of the ratios; `None` for unpaired samples.
     pub deviation: Option<f64>,

@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(stretches(&[1.0, 2.0]), [1.0, 2.0]);
     }
 
-    /// Pairs with the noise of a shared machine: neighbours alike (lag-1 autocorrelation 0.8), now and then a spike.
+    /// Pairs with the noise of a machine that others use: neighbours alike (lag-1 autocorrelation 0.8), now and then a spike.
     fn noisy_pairs(n: usize, growth: f64, deviation: f64, stream: &mut Stream) -> (Vec<f64>, Vec<f64>) {
         let mut level = deviation * stream.normal();
         let mut launch = |factor: f64| {

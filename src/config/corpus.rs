@@ -83,34 +83,58 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::data::testing::recordings;
 
-    fn experiment(name: &str) -> Experiment {
-        Experiment::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name)).unwrap()
+    /// An experiment of the project whose data sets lie in `data`.
+    fn experiment(name: &str, data: &Path) -> Experiment {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name);
+        Experiment::load_with(&path, &|name| (name == "TAD_DATA").then(|| data.display().to_string())).unwrap()
     }
 
-    fn open(name: &str) -> (Experiment, Corpus, Split) {
-        let experiment = experiment(name);
+    fn open(name: &str, data: &Path) -> (Experiment, Corpus, Split) {
+        let experiment = experiment(name, data);
         let corpus = Corpus::open(&experiment).unwrap();
         let split = Split::new(&corpus.dataset, &experiment.protocol).unwrap();
         (experiment, corpus, split)
     }
 
     #[test]
-    fn the_demo_has_all_cells_of_the_protocol() {
-        let (experiment, corpus, split) = open("demo.toml");
+    fn the_built_in_experiments_have_all_their_cells() {
+        let (experiment, corpus, split) = open("demo.toml", Path::new(""));
         let grid = experiment.grid(&corpus.digest(&split).unwrap()).unwrap();
         assert_eq!((split.train.len(), split.test.len(), grid.cells.len()), (80, 20, 4 * 10 * 5));
         assert_eq!(experiment.protocol.fractions.len(), 10);
+        let (experiment, corpus, split) = open("end-to-end.toml", Path::new(""));
+        let grid = experiment.grid(&corpus.digest(&split).unwrap()).unwrap();
+        assert_eq!((grid.cells.len(), corpus.features.is_some(), corpus.videos.is_some()), (30, true, true));
     }
 
     #[test]
+    fn the_shipped_experiments_load_wherever_their_data_lie() {
+        for (name, models, cells) in [
+            ("sbhar.toml", 7, 350),
+            ("salads50.toml", 7, 350),
+            ("sbhar-official.toml", 7, 42),
+            ("salads50-official.toml", 7, 42),
+            ("ucf24-end-to-end.toml", 7, 70),
+            ("ucf24-ablations.toml", 8, 8),
+            ("thumos14.toml", 7, 350),
+        ] {
+            let experiment = experiment(name, Path::new("/no/such folder"));
+            assert_eq!(experiment.model.len(), models, "{name}");
+            assert_eq!(experiment.grid(&Digest::of_bytes(b"data")).unwrap().cells.len(), cells, "{name}");
+            assert!(experiment.dataset.annotations.as_ref().unwrap().starts_with("/no/such folder"), "{name}");
+            assert!(matches!(Corpus::open(&experiment), Err(Error::NoData { .. })), "{name}");
+            let text = experiment.resolved_toml();
+            assert!(text.contains("${TAD_DATA}") && !text.contains("/no/such"), "{text}");
+        }
+    }
+
+    #[test]
+    #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
     fn the_experiments_for_users_features_plan_from_annotations_alone() {
         for (name, models, parts, instances) in [("thumos14.toml", 7, (200, 212), 3003), ("activitynet13.toml", 6, (9641, 4726), 14_822)] {
-            let mut experiment = experiment(name);
-            let folder = crate::data::testing::shared(&format!("data/{}", name.trim_end_matches(".toml")));
-            experiment.dataset.annotations = Some(folder.join("annotations.json"));
-            let corpus = Corpus::open(&experiment).unwrap();
-            let split = Split::new(&corpus.dataset, &experiment.protocol).unwrap();
+            let (experiment, corpus, split) = open(name, &recordings("data"));
             assert_eq!((experiment.model.len(), split.train.len(), split.test.len()), (models, parts.0, parts.1), "{name}");
             assert_eq!(corpus.dataset.instance_count(&split.train), instances, "{name}");
             assert!(matches!(corpus.digest(&split), Err(Error::Features(crate::data::features::Error::Missing { .. }))));
@@ -118,40 +142,23 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_experiments_on_videos_load() {
-        for (name, cells, parts) in [("ucf24-end-to-end.toml", 70, (62, 15)), ("ucf24-ablations.toml", 8, (62, 15))] {
-            let mut experiment = experiment(name);
-            let folder = crate::data::testing::shared("data/ucf24");
-            experiment.dataset.annotations = Some(folder.join("annotations.json"));
-            experiment.dataset.videos.as_mut().unwrap().path = Some(folder.join("videos"));
-            let corpus = Corpus::open(&experiment).unwrap();
-            let split = Split::new(&corpus.dataset, &experiment.protocol).unwrap();
-            assert_eq!((split.train.len(), split.test.len()), parts, "{name}");
+    #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
+    fn the_shipped_experiments_on_videos_find_them() {
+        for (name, cells) in [("ucf24-end-to-end.toml", 70), ("ucf24-ablations.toml", 8)] {
+            let (experiment, corpus, split) = open(name, &recordings("data"));
+            assert_eq!((split.train.len(), split.test.len()), (62, 15), "{name}");
             // Reads the header of every clip.
             assert_eq!(experiment.grid(&corpus.digest(&split).unwrap()).unwrap().cells.len(), cells, "{name}");
         }
-        let (experiment, corpus, split) = open("end-to-end.toml");
-        let grid = experiment.grid(&corpus.digest(&split).unwrap()).unwrap();
-        assert_eq!((grid.cells.len(), corpus.features.is_some(), corpus.videos.is_some()), (30, true, true));
     }
 
     #[test]
-    fn the_shipped_experiments_on_real_recordings_load() {
-        for (name, cells, parts) in [
-            ("sbhar.toml", 350, (49, 12)),
-            ("salads50.toml", 350, (40, 10)),
-            ("sbhar-official.toml", 42, (42, 19)),
-            ("salads50-official.toml", 42, (40, 10)),
-        ] {
-            let experiment = experiment(name);
-            let data = crate::base::Digest::of_bytes(b"data");
-            assert_eq!(experiment.grid(&data).unwrap().cells.len(), cells, "{name}");
-            let mut moved = experiment.clone();
-            let folder = if name.starts_with("sbhar") { "data/sbhar" } else { "data/salads50" };
-            moved.dataset.annotations = Some(crate::data::testing::shared(folder).join("annotations.json"));
-            moved.dataset.features.as_mut().unwrap().path = crate::data::testing::shared(folder).join("features");
-            let corpus = Corpus::open(&moved).unwrap();
-            let split = Split::new(&corpus.dataset, &moved.protocol).unwrap();
+    #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
+    fn the_shipped_experiments_on_recordings_find_them() {
+        for (name, parts) in
+            [("sbhar.toml", (49, 12)), ("salads50.toml", (40, 10)), ("sbhar-official.toml", (42, 19)), ("salads50-official.toml", (40, 10))]
+        {
+            let (_, corpus, split) = open(name, &recordings("data"));
             assert_eq!((split.train.len(), split.test.len()), parts, "{name}");
             corpus.digest(&split).unwrap();
             let source = corpus.features.unwrap();

@@ -64,22 +64,27 @@ impl Experiment {
     /// # Errors
     /// An unreadable file, an unknown or missing key, a value out of range, an unset environment variable.
     pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::load_with(path, &|name| std::env::var(name).ok())
+    }
+
+    /// [`Experiment::load`] with `variable` to look up the environment.
+    pub(super) fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let text = fsio::read_text(path)?;
         let mut experiment: Self =
             toml::from_str(&text).map_err(|e| Error::Toml { path: path.to_owned(), problem: e.to_string().trim_end().to_owned() })?;
         let wrong = |(key, problem)| Error::Value { path: path.to_owned(), key, problem };
         validate::experiment(&experiment).map_err(wrong)?;
-        experiment.locate(path)?;
+        experiment.locate(path, variable)?;
         Ok(experiment)
     }
 
     /// Makes the paths absolute and keeps them as they were written, so that the resolved experiment holds no path of this
     /// machine that its author did not write.
-    fn locate(&mut self, file: &Path) -> Result<(), Error> {
+    fn locate(&mut self, file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), Error> {
         let folder = origin::folder_of(file)?;
         let mut written = BTreeMap::new();
         for (key, path) in self.paths_mut() {
-            let resolved = paths::resolve(path, &folder).map_err(|problem| {
+            let resolved = paths::resolve(path, &folder, variable).map_err(|problem| {
                 let section = paths::section(path).map(|section| format!("\n\n{section}"));
                 Error::Value { path: file.to_owned(), key: key.clone(), problem: problem + &section.unwrap_or_default() }
             })?;

@@ -50,9 +50,9 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> R
 ///
 /// # Errors
 /// What is wrong with `path`, as a phrase.
-pub(super) fn resolve(path: &Path, folder: &Path) -> Result<PathBuf, String> {
+pub(super) fn resolve(path: &Path, folder: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
     let text = path.to_str().ok_or("the path is not UTF-8")?;
-    let path = folder.join(expand(text, |name| std::env::var(name).ok())?);
+    let path = folder.join(expand(text, variable)?);
     // A path that does not exist is reported by whoever opens it, under this spelling.
     path.canonicalize().or_else(|_| std::path::absolute(&path)).map_err(|e| format!("{} has no absolute form: {e}", path.display()))
 }
@@ -79,15 +79,15 @@ mod tests {
 
     #[test]
     fn an_unset_variable_and_an_open_brace_are_named() {
-        assert!(expand("${NO}/x", variable).unwrap_err().contains("NO is not set"));
+        assert!(expand("${NO}/x", variable).unwrap_err().contains("NO, which is not set"));
         assert!(expand("${NO", variable).unwrap_err().contains("without `}`"));
     }
 
     #[test]
     fn relative_paths_start_at_the_folder_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let resolved = resolve(Path::new("none/../x.json"), folder.path()).unwrap();
+        let resolved = resolve(Path::new("none/../x.json"), folder.path(), variable).unwrap();
         assert!(resolved.is_absolute() && resolved.starts_with(folder.path()), "{resolved:?}");
-        assert_eq!(resolve(Path::new("/x.json"), folder.path()).unwrap(), Path::new("/x.json"));
+        assert_eq!(resolve(Path::new("/x.json"), folder.path(), variable).unwrap(), Path::new("/x.json"));
     }
 }

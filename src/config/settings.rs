@@ -154,7 +154,7 @@ macro_rules! settings {
         ] $(#[$meta])* $name { $($own)* } }
     };
     (
-        @build [$($group:ident: $of:ty { $($shared:ident: $shared_kind:ty,)* })*]
+        @build [$($group:ident: $of:ty { $($common:ident: $common_kind:ty,)* })*]
         $(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $kind:ty,)* }
     ) => {
         $(#[$meta])*
@@ -164,7 +164,7 @@ macro_rules! settings {
             /// Where the other values come from unless they are given.
             pub preset: crate::config::settings::Preset,
             $(
-                /// Settings shared between architectures.
+                /// Settings that architectures have in common.
                 #[serde(flatten)]
                 pub $group: $of,
             )*
@@ -177,7 +177,7 @@ macro_rules! settings {
         struct Overrides {
             #[serde(default)]
             preset: crate::config::settings::Preset,
-            $($(#[serde(default)] $shared: Option<$shared_kind>,)*)*
+            $($(#[serde(default)] $common: Option<$common_kind>,)*)*
             $(#[serde(default)] $field: Option<$kind>,)*
         }
 
@@ -186,7 +186,7 @@ macro_rules! settings {
 
             fn try_from(given: Overrides) -> Result<Self, String> {
                 let mut config = Self::preset(given.preset)?;
-                $($(if let Some(value) = given.$shared { config.$group.$shared = value; })*)*
+                $($(if let Some(value) = given.$common { config.$group.$common = value; })*)*
                 $(if let Some(value) = given.$field { config.$field = value; })*
                 $(config.$group.check()?;)*
                 config.check()?;

@@ -54,7 +54,7 @@ pub(super) struct Observed {
     /// Instances of the test set, where known: a score is never known better than a share of so many.
     test_instances: Option<f64>,
     /// Variance of the mean at the size where all seeds share their videos, which their spread does not show.
-    shared: Option<(f64, f64)>,
+    pooled: Option<(f64, f64)>,
 }
 
 impl Observed {
@@ -75,7 +75,7 @@ impl Observed {
             return Err(Error::TooFewSizes(sizes.len()));
         }
         let noise = Noise::new(&sizes);
-        let shared = options.pool.and_then(|pool| shared_variance(&sizes, pool));
+        let pooled = options.pool.and_then(|pool| pooled_variance(&sizes, pool));
         let least_error = options.ceiling.map_or(0.0, |ceiling| 1.0 - scale.inward(ceiling));
         let best = sizes.iter().map(|s| s.mean).fold(0.0, f64::max);
         match options.ceiling {
@@ -84,7 +84,7 @@ impl Observed {
             }
             _ => {}
         }
-        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances, shared })
+        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances, pooled })
     }
 
     /// Least error that is possible.
@@ -122,7 +122,7 @@ impl Observed {
                 shrunk / s.seeds as f64
             }
         };
-        self.fitted().iter().map(|s| (of(s).max(self.sampling(s.mean)) + self.shared_at(s.n)).max(Noise::LEAST)).collect()
+        self.fitted().iter().map(|s| (of(s).max(self.sampling(s.mean)) + self.pooled_at(s.n)).max(Noise::LEAST)).collect()
     }
 
     /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).
@@ -148,8 +148,8 @@ impl Observed {
         self.sizes.iter().all(|s| s.mean == self.sizes[0].mean && s.sd.is_none_or(|sd| sd == 0.0))
     }
 
-    fn shared_at(&self, n: f64) -> f64 {
-        self.shared.filter(|shared| shared.0 == n).map_or(0.0, |shared| shared.1)
+    fn pooled_at(&self, n: f64) -> f64 {
+        self.pooled.filter(|pooled| pooled.0 == n).map_or(0.0, |pooled| pooled.1)
     }
 
     /// Variance that a share has because the test set is finite; seeds do not average it away.
@@ -172,7 +172,7 @@ impl Size {
 
 /// The part of the seed variance that the smaller sizes promise for `pool` and its seeds do not show: it comes from the
 /// choice of videos, is common to all of them and does not average away.
-fn shared_variance(sizes: &[Size], pool: f64) -> Option<(f64, f64)> {
+fn pooled_variance(sizes: &[Size], pool: f64) -> Option<(f64, f64)> {
     let smaller: Vec<Size> = sizes.iter().filter(|s| s.n < pool).copied().collect();
     let own = sizes.iter().find(|s| s.n == pool)?.sd?.powi(2);
     Some((pool, (Noise::new(&smaller)?.variance(pool) - own).max(0.0)))
@@ -303,8 +303,8 @@ mod tests {
         let rows: Vec<(f64, f64)> =
             [10.0, 20.0, 30.0, 40.0].iter().flat_map(|&n| [-1.0, 0.0, 1.0].map(|e| (n, 0.5 + e * spread(n)))).collect();
         let of = |pool| Observed::new(&observe(&rows), &Options { pool, ..Options::default() }).unwrap().variances(0.0);
-        let (independent, shared) = (of(None), of(Some(40.0)));
-        assert!(shared[3] > 5.0 * independent[3] && shared[..3] == independent[..3], "{independent:?} {shared:?}");
+        let (independent, pooled) = (of(None), of(Some(40.0)));
+        assert!(pooled[3] > 5.0 * independent[3] && pooled[..3] == independent[..3], "{independent:?} {pooled:?}");
     }
 
     #[test]

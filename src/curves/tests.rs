@@ -1,7 +1,7 @@
 //! Curves against real five-seed detection curves and against curves that break naive fits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rayon::prelude::*;
 
@@ -9,24 +9,18 @@ use super::*;
 use crate::base::Stream;
 use crate::stats::quantile;
 
-fn shared(file: &str) -> PathBuf {
-    let root = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = root.join(file);
-    assert!(path.exists(), "{} is missing: set ETALON_SHARED", path.display());
-    path
+/// Rows of a table of `tests/fixtures/curves`, whose README names the sources.
+fn rows(table: &str) -> Vec<csv::StringRecord> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/curves").join(table);
+    csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).records().map(Result::unwrap).collect()
 }
 
-/// Five-seed learning curves of published detectors, by curve name.
+/// Five-seed learning curves of a published detector, by curve name.
 fn detection_curves() -> BTreeMap<String, Vec<Observation>> {
-    let shared =
-        std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = shared.join("curves/tad_actionformer_5seeds.csv");
-    let mut reader = csv::Reader::from_path(&path).unwrap_or_else(|e| panic!("{}: {e}; set ETALON_SHARED", path.display()));
     let mut curves: BTreeMap<String, Vec<Observation>> = BTreeMap::new();
-    for row in reader.records() {
-        let row = row.unwrap();
+    for row in rows("actionformer.csv") {
         let field = |i: usize| row[i].parse::<f64>().unwrap();
-        let observation = Observation { n: field(5), score: field(7), seed: Some(field(6) as u64) };
+        let observation = Observation { n: field(1), score: field(3), seed: Some(field(2) as u64) };
         curves.entry(row[0].to_owned()).or_default().push(observation);
     }
     curves
@@ -161,22 +155,23 @@ fn a_fall_beyond_noise_and_a_thin_design_are_told() {
 
 #[test]
 fn intervals_hold_the_truth_about_as_often_as_they_claim_on_classifier_curves() {
-    // Fit up to a third of the largest size (5 seeds), predict the error at the largest: every fourth development curve.
-    let mut reader = csv::Reader::from_path(shared("curves/lcdb_third_dev.csv")).unwrap();
+    // Fit up to a third of the largest size (5 seeds), predict the error at the largest.
     let mut curves: BTreeMap<String, (Vec<Observation>, f64, f64)> = BTreeMap::new();
-    for row in reader.records() {
-        let row = row.unwrap();
-        let field = |i: usize| row[i].parse::<f64>().unwrap();
+    for row in rows("lcdb.csv") {
+        let field = |i: usize| row[i].parse::<f64>();
         let curve = curves.entry(row[0].to_owned()).or_default();
-        if &row[5] == "fit" {
-            curve.0.extend((0..5).map(|seed| Observation { n: field(4), score: field(7 + seed), seed: Some(seed as u64) }));
-        }
-        if &row[6] == "1" {
-            (curve.1, curve.2) = (field(4), field(12));
+        match field(7) {
+            Ok(truth) => (curve.1, curve.2) = (field(1).unwrap(), truth),
+            Err(_) => curve.0.extend((0..5).map(|seed| Observation {
+                n: field(1).unwrap(),
+                score: field(2 + seed).unwrap(),
+                seed: Some(seed as u64),
+            })),
         }
     }
     let options = Options { direction: Direction::Decreasing, ..Options::default() };
-    let curves: Vec<_> = curves.into_values().step_by(4).collect();
+    let curves: Vec<_> = curves.into_values().collect();
+    assert_eq!(curves.len(), 142);
     let outcomes: Vec<(f64, f64, bool)> = curves
         .par_iter()
         .map(|(seen, n, truth)| {

@@ -317,7 +317,7 @@ fn json_error(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::testing::shared;
+    use crate::data::testing::recordings;
 
     fn read_text(text: &str, outside: Outside) -> Result<Dataset, Error> {
         let folder = tempfile::tempdir().unwrap();
@@ -339,9 +339,10 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
     fn real_files_are_read_whole() {
         let count = |name: &str, outside| {
-            let dataset = read(&shared(name), outside).unwrap();
+            let dataset = read(&recordings(name), outside).unwrap();
             let all: Vec<String> = dataset.videos.keys().cloned().collect();
             (dataset.videos.len(), dataset.classes.len(), dataset.instance_count(&all))
         };
@@ -353,9 +354,10 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
     fn both_forms_of_thumos14_hold_the_same_instances() {
-        let a = read(&shared("data/thumos14/annotations.json"), Outside::Drop).unwrap();
-        let b = read(&shared("data/thumos14/annotations_tadtr_form.json"), Outside::Drop).unwrap();
+        let a = read(&recordings("data/thumos14/annotations.json"), Outside::Drop).unwrap();
+        let b = read(&recordings("data/thumos14/annotations_tadtr_form.json"), Outside::Drop).unwrap();
         assert_eq!(a.classes, b.classes);
         for (id, video) in &a.videos {
             assert_eq!(video.instances, b.videos[id].instances, "{id}");

@@ -408,7 +408,7 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     use super::*;
-    use crate::data::testing::shared;
+    use crate::data::testing::recordings;
     use crate::data::{Outside, Video, annotations};
 
     /// Time 3, channels 2: small integers, exact in every form.
@@ -595,9 +595,10 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
     fn real_feature_files_are_read_whole() {
         for (name, dim, stride) in [("sbhar", 132, 10.0), ("salads50", 30, 1.0)] {
-            let folder = shared(&format!("data/{name}"));
+            let folder = recordings(&format!("data/{name}"));
             let dataset = annotations::read(&folder.join("annotations.json"), Outside::Refuse).unwrap();
             let config = FeaturesConfig {
                 path: folder.join("features"),

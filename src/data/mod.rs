@@ -20,11 +20,16 @@ pub(crate) mod testing {
 
     use std::path::{Path, PathBuf};
 
-    /// A path in the shared test data (`ETALON_SHARED`, by default beside the project).
-    pub fn shared(name: &str) -> PathBuf {
-        let root = std::env::var_os("ETALON_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(root).join(name);
-        assert!(path.exists(), "{} is missing: set ETALON_SHARED to the shared test data", path.display());
+    /// A file of the repository that tests compare with.
+    pub fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    }
+
+    /// A path in the folder of recordings that tests of the second tier read.
+    pub fn recordings(name: &str) -> PathBuf {
+        let root = std::env::var_os("ETALON_SHARED").expect("set ETALON_SHARED to the folder of recordings");
+        let path = PathBuf::from(root).join(name);
+        assert!(path.exists(), "{} is missing: ETALON_SHARED names another folder", path.display());
         path
     }
 }

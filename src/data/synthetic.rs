@@ -195,10 +195,10 @@ struct Scene {
 impl<'a> World<'a> {
     fn new(config: &'a SyntheticConfig) -> Self {
         let mut stream = Stream::new(config.seed, "corpus/world");
-        let mut shared = latent(&mut stream, 1.0);
+        let mut common = latent(&mut stream, 1.0);
         let patterns = (0..config.classes).map(|class| {
             if class % 2 == 0 {
-                shared = latent(&mut stream, 1.0);
+                common = latent(&mut stream, 1.0);
             }
             let own = latent(&mut stream, 0.7);
             // Lengths spread evenly in the logarithm; the step of 5 unties them from the frequencies.
@@ -206,7 +206,7 @@ impl<'a> World<'a> {
             let share = (rank as f64 + 0.5) / config.classes as f64;
             Pattern {
                 onset: latent(&mut stream, 1.2),
-                sustained: std::array::from_fn(|d| 0.8 * shared[d] + own[d]),
+                sustained: std::array::from_fn(|d| 0.8 * common[d] + own[d]),
                 offset: latent(&mut stream, 1.2),
                 oscillation: latent(&mut stream, 0.6),
                 frequency: stream.between(0.04, 0.2),

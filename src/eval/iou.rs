@@ -29,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn overlap_is_shared_time_over_covered_time() {
+    fn overlap_is_common_time_over_covered_time() {
         assert_eq!(tiou(segment(0.0, 4.0), segment(2.0, 6.0)), 2.0 / 6.0);
         assert_eq!(tiou(segment(0.0, 1.0), segment(1.0, 2.0)), 0.0);
         assert_eq!(tiou(segment(0.0, 1.0), segment(5.0, 6.0)), 0.0);

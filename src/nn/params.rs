@@ -58,7 +58,7 @@ enum Values {
     /// This stream.
     Drawn(Box<Stream>),
     /// The tensor of that name which another model has already.
-    Shared(BTreeMap<String, Tensor>),
+    Present(BTreeMap<String, Tensor>),
 }
 
 /// Weights that do not fit the model.
@@ -120,8 +120,8 @@ impl Params {
     /// No parameters yet; those added are the tensors that `self` has under the same names, so that a second network over the
     /// same weights can be built. What is frozen here is frozen there.
     pub fn again(&self) -> Self {
-        let shared = self.tensors().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
-        Self::holding(Values::Shared(shared), self.device)
+        let present = self.tensors().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
+        Self::holding(Values::Present(present), self.device)
     }
 
     /// Adds a trainable tensor. The returned handle shares storage with the stored one.
@@ -132,7 +132,7 @@ impl Params {
         let count = size.iter().product::<i64>() as usize;
         let values = match &mut self.values {
             Values::Drawn(stream) => init.draw(stream, size, count),
-            Values::Shared(_) => Vec::new(),
+            Values::Present(_) => Vec::new(),
         };
         self.add_values(name, size, &values)
     }
@@ -154,9 +154,9 @@ impl Params {
     }
 
     fn tensor(&self, name: &str, size: &[i64], make: impl FnOnce(Device) -> Tensor) -> Tensor {
-        let Values::Shared(shared) = &self.values else { return make(self.device) };
-        let tensor = shared.get(name).unwrap_or_else(|| panic!("{name} is not a tensor of the network that is shared"));
-        assert_eq!(tensor.size(), size, "{name} has another size in the network that is shared");
+        let Values::Present(present) = &self.values else { return make(self.device) };
+        let tensor = present.get(name).unwrap_or_else(|| panic!("{name} is not a tensor of the network that is there already"));
+        assert_eq!(tensor.size(), size, "{name} has another size in the network that is there already");
         tensor.shallow_clone()
     }
 

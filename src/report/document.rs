@@ -1,4 +1,4 @@
-//! The report as an ordered list of blocks (texts, tables, figures), shared by the Markdown and HTML renderers.
+//! The report as an ordered list of blocks (texts, tables, figures), the same for the Markdown and HTML renderers.
 
 mod end_to_end;
 mod forecasts;

@@ -1,4 +1,4 @@
-//! The wish to stop, shared by everything that runs: set by Ctrl-C or by a failure that makes going on useless.
+//! The wish to stop, one for everything that runs: set by Ctrl-C or by a failure that makes going on useless.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -97,21 +97,21 @@ impl Worker<'_> {
     /// The store or the child's program cannot be used; running children are stopped, finished cells stay.
     pub fn run(&self, cells: &[Cell]) -> Result<Tally> {
         let began = Timestamp::now();
-        let shared = Mutex::new((cells.iter().collect::<VecDeque<_>>(), Tally::default()));
+        let work = Mutex::new((cells.iter().collect::<VecDeque<_>>(), Tally::default()));
         let slots = self.jobs.clamp(1, cells.len().max(1));
         std::thread::scope(|scope| {
             let threads: Vec<_> =
-                (0..slots).map(|_| scope.spawn(|| self.slot(&shared, began).inspect_err(|_| self.stop.request()))).collect();
+                (0..slots).map(|_| scope.spawn(|| self.slot(&work, began).inspect_err(|_| self.stop.request()))).collect();
             threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
-        let (queue, mut tally) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (queue, mut tally) = work.into_inner().unwrap_or_else(PoisonError::into_inner);
         tally.left = queue.len();
         Ok(tally)
     }
 
     /// One of the `jobs` threads: takes cells off the queue until it is empty.
-    fn slot(&self, shared: &Mutex<(VecDeque<&Cell>, Tally)>, began: Timestamp) -> Result<()> {
-        let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    fn slot(&self, work: &Mutex<(VecDeque<&Cell>, Tally)>, began: Timestamp) -> Result<()> {
+        let lock = || work.lock().unwrap_or_else(PoisonError::into_inner);
         // Cells in a row that others hold: only when that is all that is left is there nothing to do but wait.
         let mut busy = 0;
         while !self.stop.requested() {

@@ -132,7 +132,7 @@ fn names_crate(code: &str, name: &str) -> bool {
 #[test]
 fn modules_import_only_what_lies_below_them() {
     let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
-    let free = ["cli", "lib", "main", "bin"];
+    let free = ["cli", "guide", "lib", "main", "bin"];
     let mut offences = Vec::new();
     for source in sources() {
         let module = source.module().to_owned();
@@ -188,4 +188,53 @@ fn the_reader_of_imports_sees_every_form() {
     assert!(names_crate("use clap;", "clap"));
     assert!(names_crate("#[clap(name)]", "clap"));
     assert!(!names_crate("operand::x; self::rand::y; let rand = 1;", "rand"));
+}
+
+/// Every file of Rust in these folders of the repository, with its text.
+fn rust_files(folders: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the repository is readable") {
+            let path = entry.expect("the repository is readable").path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("source is UTF-8");
+                found.push((path.strip_prefix(root).expect("found below it").to_string_lossy().into_owned(), text));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_not_run_belongs_to_a_tier_and_only_that_reads_recordings() {
+    const TIERS: [&str; 2] =
+        ["#[ignore = \"second tier: needs ETALON_SHARED (make test-recordings)\"]", "#[ignore = \"long tier: minutes (make test-long)\"]"];
+    let ignored = concat!("#[", "ignore");
+    let variable = concat!("\"ETALON_", "SHARED\"");
+    let mut readers = BTreeSet::new();
+    for (path, text) in rust_files(&["src", "tests/cli"]) {
+        for line in text.lines().map(str::trim).filter(|line| line.starts_with(ignored)) {
+            assert!(TIERS.contains(&line), "{path}: {line}");
+        }
+        if text.contains(variable) {
+            readers.insert(path);
+        }
+    }
+    assert_eq!(readers.into_iter().collect::<Vec<_>>(), ["src/data/mod.rs", "tests/cli/main.rs"]);
+}
+
+#[test]
+fn nothing_points_outside_the_repository() {
+    let beside = concat!("../", "shared");
+    for (path, text) in rust_files(&["src", "tests/cli", "benches"]) {
+        assert!(!text.contains(beside), "{path}");
+    }
+    for file in ["Makefile", "README.md", "experiments/README.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("the repository is readable");
+        assert!(!text.contains(beside), "{file}");
+    }
 }

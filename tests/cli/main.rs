@@ -3,9 +3,12 @@
 mod adaptive;
 mod bad_input;
 mod compare;
+mod data_sets;
 #[cfg(feature = "torch")]
 mod end_to_end;
 mod evaluate;
+#[cfg(feature = "torch")]
+mod guide;
 mod layers;
 #[cfg(feature = "torch")]
 mod parity;
@@ -47,7 +50,7 @@ impl CliTest {
 
     /// Writes a file into the folder and returns its path.
     #[expect(clippy::disallowed_methods, reason = "test input, not a result that must survive")]
-    fn file(&self, name: &str, content: &str) -> PathBuf {
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the temporary folder is writable");
         std::fs::write(&path, content).expect("the temporary folder is writable");
@@ -84,10 +87,15 @@ impl Ran {
     }
 }
 
-/// The folder of real recordings and recorded results that tests compare with.
-fn shared() -> PathBuf {
-    let folder = std::env::var_os("ETALON_SHARED").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    assert!(folder.is_dir(), "no folder {}: set ETALON_SHARED", folder.display());
+/// A file of the repository that tests compare with.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The folder of real recordings that tests of the second tier read.
+fn recordings_folder() -> PathBuf {
+    let folder = PathBuf::from(std::env::var_os("ETALON_SHARED").expect("set ETALON_SHARED to the folder of recordings"));
+    assert!(folder.is_dir(), "no folder {}: ETALON_SHARED names another", folder.display());
     folder
 }
 

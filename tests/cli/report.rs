@@ -7,7 +7,7 @@ use etalon::store::{Granted, Outcome, Store};
 use serde_json::Value;
 
 use crate::CliTest;
-use crate::recordings::Recordings;
+use crate::recordings::{Recordings, snapshot};
 
 /// Four fractions and two seeds of the floor baseline on the built-in corpus.
 const EXPERIMENT: &str = r#"
@@ -293,4 +293,44 @@ fn results_are_plain_text_where_nobody_watches() {
         let ran = test.run(verb);
         assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "{verb:?}");
     }
+}
+
+#[test]
+fn a_report_is_rendered_again_from_the_records_beside_it_byte_for_byte() {
+    let test = finished();
+    test.run(["report", "S", "--out", "R", "--quiet"]);
+    let records = test.dir.path().join("R/records.jsonl.zst");
+    std::fs::remove_dir_all(test.dir.path().join("S")).unwrap();
+    let written = test.run(["report", "R/records.jsonl.zst", "--out", "again", "--json"]).json();
+    assert_eq!((&written["cells"], &written["cells_expected"]), (&8.into(), &8.into()));
+    assert!(snapshot(&test.dir.path().join("R")).into_values().eq(snapshot(&test.dir.path().join("again")).into_values()));
+
+    // What asks for curves takes the file like a store; detections are not in it.
+    assert_eq!(test.run(["fit", "R/records.jsonl.zst", "--json"]).json()["curves"][0]["name"], "prior");
+    test.run(["evaluate", "--store", "R/records.jsonl.zst"]).fails_with(6, &["R/records.jsonl.zst", "without their detections"]);
+
+    let whole = std::fs::read(&records).unwrap();
+    test.file("torn.jsonl.zst", &whole[..whole.len() / 2]);
+    test.run(["report", "torn.jsonl.zst"]).fails_with(6, &["torn.jsonl.zst holds no records"]);
+    test.file("other.jsonl.zst", zstd::encode_all(&b"{\"schema\": 1}\n"[..], 1).unwrap());
+    test.run(["report", "other.jsonl.zst"]).fails_with(6, &["other.jsonl.zst holds no records", "line 1", "experiment"]);
+}
+
+#[test]
+fn neither_a_resolved_experiment_nor_a_report_holds_a_path_of_this_machine() {
+    let recordings = Recordings::new();
+    let test = &recordings.test;
+    assert_eq!(test.run(["run", crate::recordings::EXPERIMENT, "--store", "S", "--quiet"]).code, Some(0));
+    test.run(["report", "S", "--out", "R", "--quiet"]);
+    let here = test.dir.path().to_str().unwrap().as_bytes();
+    let holds = |bytes: &[u8]| bytes.windows(here.len()).any(|window| window == here);
+    let mut files = snapshot(&test.dir.path().join("R"));
+    files.extend(snapshot(&test.dir.path().join("S/experiments")).into_iter().filter(|(path, _)| path.extension().unwrap() != "folder"));
+    assert!(files.len() > 5);
+    for (path, bytes) in files {
+        let text = if path.extension().unwrap() == "zst" { zstd::decode_all(bytes.as_slice()).unwrap() } else { bytes };
+        assert!(!holds(&text), "{}", path.display());
+    }
+    // The store knows where the paths start on this machine, wherever it is asked from.
+    assert_eq!(test.run(["run", "S", "--json"]).json()["found"], 4);
 }

@@ -218,7 +218,7 @@ impl VideoSource {
         self.0.frames(video)
     }
 
-    /// What reading took since the source was opened; shared by all clones.
+    /// What reading took since the source was opened; the same for all clones.
     pub fn decoded(&self) -> Decoded {
         let Tally { nanoseconds, frames, served } = &self.0.tally;
         let [nanoseconds, frames, served] = [nanoseconds, frames, served].map(|count| count.load(Ordering::Relaxed));

@@ -398,8 +398,9 @@ fn the_built_in_corpus_is_rendered_when_asked_for_and_the_same_everywhere() {
 }
 
 #[test]
+#[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
 fn real_clips_hold_the_frames_that_their_annotations_count() {
-    let folder = crate::data::testing::shared("data/ucf24");
+    let folder = crate::data::testing::recordings("data/ucf24");
     let dataset = crate::data::annotations::read(&folder.join("annotations.json"), crate::data::Outside::Refuse).unwrap();
     let cache = tempfile::tempdir().unwrap();
     let config = VideosConfig {

@@ -7,19 +7,19 @@ use crate::eval::Detection;
 /// Fuses the detections of a video's windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fusion {
-    /// Within a shared stretch and a class, candidates that overlap a surer one by more than this go.
+    /// Within a common stretch and a class, candidates that overlap a surer one by more than this go.
     pub tiou: f64,
 }
 
 impl Fusion {
-    /// What is left of `found`, the detections of all windows of a video, in descending order of score; `shared` are the
+    /// What is left of `found`, the detections of all windows of a video, in descending order of score; `common` are the
     /// stretches that neighbouring windows have in common.
     ///
     /// As published, a detection that touches two stretches is judged in either, and comes out twice when it survives both.
-    pub fn apply(self, found: &[Detection], shared: &[Segment]) -> Vec<Detection> {
+    pub fn apply(self, found: &[Detection], common: &[Segment]) -> Vec<Detection> {
         let touches = |d: &Detection, s: &Segment| d.segment.start < s.end && s.start < d.segment.end;
-        let mut kept: Vec<Detection> = found.iter().filter(|d| !shared.iter().any(|s| touches(d, s))).copied().collect();
-        for stretch in shared {
+        let mut kept: Vec<Detection> = found.iter().filter(|d| !common.iter().any(|s| touches(d, s))).copied().collect();
+        for stretch in common {
             let inside: Vec<Detection> = found.iter().filter(|d| touches(d, stretch)).copied().collect();
             kept.extend(per_class(&inside, |class| hard_nms(class, self.tiou)));
         }
@@ -42,8 +42,8 @@ pub fn hard_nms(candidates: &[Detection], tiou: f64) -> Vec<Detection> {
 }
 
 fn overlap(a: Segment, b: Segment) -> f64 {
-    let shared = (a.end.min(b.end) - a.start.max(b.start)).max(0.0);
-    shared / (a.length() + b.length() - shared)
+    let common = (a.end.min(b.end) - a.start.max(b.start)).max(0.0);
+    common / (a.length() + b.length() - common)
 }
 
 #[cfg(test)]
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn only_shared_stretches_are_suppressed_and_a_survivor_of_two_comes_out_twice() {
+    fn only_common_stretches_are_suppressed_and_a_survivor_of_two_comes_out_twice() {
         let found = [
             detection(0.0, 2.0, 0, 0.9),
             detection(0.0, 2.0, 0, 0.8),  // outside of both stretches: stays
@@ -64,8 +64,8 @@ mod tests {
             detection(5.5, 6.8, 0, 0.5),  // goes
             detection(5.5, 6.8, 1, 0.4),  // of another class
         ];
-        let shared = [Segment { start: 4.0, end: 8.0 }, Segment { start: 12.0, end: 16.0 }];
-        let scores: Vec<f64> = Fusion { tiou: 0.4 }.apply(&found, &shared).iter().map(|d| d.score).collect();
+        let common = [Segment { start: 4.0, end: 8.0 }, Segment { start: 12.0, end: 16.0 }];
+        let scores: Vec<f64> = Fusion { tiou: 0.4 }.apply(&found, &common).iter().map(|d| d.score).collect();
         assert_eq!(scores, [0.9, 0.8, 0.7, 0.7, 0.6, 0.4]);
     }
 }

@@ -97,8 +97,8 @@ impl Span {
     }
 
     fn overlap(&self, other: &Self) -> f32 {
-        let shared = (self.end.min(other.end) - self.start.max(other.start)).max(0.0);
-        shared / (self.length() + other.length() - shared)
+        let common = (self.end.min(other.end) - self.start.max(other.start)).max(0.0);
+        common / (self.length() + other.length() - common)
     }
 }
 

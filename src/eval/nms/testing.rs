@@ -1,21 +1,19 @@
 //! Published arrays that the tests of suppression compare with.
 
-use std::path::PathBuf;
-
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::data::Segment;
+use crate::data::testing::fixture;
 use crate::eval::Detection;
 
 /// A `.safetensors` file of recorded inputs and outputs.
 pub(super) struct Fixture(Vec<u8>);
 
 impl Fixture {
-    /// Opens `fixtures/<name>` of the shared data.
+    /// Opens a file of `tests/fixtures/parity`.
     pub fn open(name: &str) -> Self {
-        let shared = std::env::var_os("ETALON_SHARED").map_or(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-        let path = shared.join("fixtures").join(name);
-        Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; set ETALON_SHARED", path.display())))
+        let path = fixture("parity").join(name);
+        Self(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
     /// Rows of a floating-point array; a vector has rows of one.

@@ -49,8 +49,8 @@ pub fn refine(kept: &mut [Detection], candidates: &[Detection], voting: Voting) 
 /// tIoU in single precision, without the offset that suppression adds to lengths.
 fn overlap(a: Segment, b: Segment) -> f32 {
     let [(a_start, a_end), (b_start, b_end)] = [a, b].map(|segment| (segment.start as f32, segment.end as f32));
-    let shared = (a_end.min(b_end) - a_start.max(b_start)).max(0.0);
-    shared / ((a_end - a_start) + (b_end - b_start) - shared)
+    let common = (a_end.min(b_end) - a_start.max(b_start)).max(0.0);
+    common / ((a_end - a_start) + (b_end - b_start) - common)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The heads of a feature pyramid, shared by its levels, and its plainest neck.
+//! The heads of a feature pyramid, the same for its levels, and its plainest neck.
 
 use tch::Tensor;
 

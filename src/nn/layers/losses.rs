@@ -21,9 +21,9 @@ pub fn offset_overlap(predicted: &Tensor, wanted: &Tensor) -> (Tensor, Tensor) {
     const EPSILON: f64 = 1e-8;
     let side = |t: &Tensor, k: i64| t.select(-1, k);
     let (lp, rp, lg, rg) = (side(predicted, 0), side(predicted, 1), side(wanted, 0), side(wanted, 1));
-    let shared = lp.minimum(&lg) + rp.minimum(&rg);
-    let union = (&lp + &rp) + (&lg + &rg) - &shared;
-    let tiou = shared / union.clamp_min(EPSILON);
+    let common = lp.minimum(&lg) + rp.minimum(&rg);
+    let union = (&lp + &rp) + (&lg + &rg) - &common;
+    let tiou = common / union.clamp_min(EPSILON);
     let enclosing = lp.maximum(&lg) + rp.maximum(&rg);
     let apart = (rp - lp - rg + lg) * 0.5 / enclosing.clamp_min(EPSILON);
     let loss = 1.0 - &tiou + apart.square();
@@ -76,7 +76,7 @@ mod tests {
         let wanted = (0.25 * target + 0.75 * (1.0 - target)) * cross * (1.0 - p_t).powi(2);
         let got = focal(&Tensor::from(logit), &Tensor::from(target)).to_kind(Kind::Double).double_value(&[]);
         assert!((got - wanted).abs() < 1e-12, "{got} {wanted}");
-        // [-1, 3] and [-3, 3]: 4 of 6 cells shared, centres 1 apart in an enclosing length of 6.
+        // [-1, 3] and [-3, 3]: 4 of 6 cells common, centres 1 apart in an enclosing length of 6.
         let (tiou, loss) = offset_overlap(&Tensor::from_slice(&[1.0f64, 3.0]), &Tensor::from_slice(&[3.0f64, 3.0]));
         assert!((tiou.double_value(&[]) - 4.0 / 6.0).abs() < 1e-12);
         assert!((loss.double_value(&[]) - (1.0 - 4.0 / 6.0 + 1.0 / 36.0)).abs() < 1e-12);

@@ -51,7 +51,7 @@ impl MapAlign {
             Self { time, durations, bins: bins.iter().sum(), first: vec![0; durations * time], runs: Vec::new(), weights: Vec::new() };
         let outside = plan.add(bins, 0, (0.0, 0.0));
         for d in 0..durations {
-            let mut shared = None;
+            let mut common = None;
             for start in 0..time {
                 let index = d * time + start;
                 if start + d >= time {
@@ -61,7 +61,7 @@ impl MapAlign {
                 let reach = 0.5 * (d + 1) as f32;
                 let (low, high) = (start as f32 - reach, (start + d) as f32 + reach);
                 plan.first[index] = if low >= 0.0 && high <= (time - 1) as f32 {
-                    *shared.get_or_insert_with(|| plan.add(bins, start, (low, high)))
+                    *common.get_or_insert_with(|| plan.add(bins, start, (low, high)))
                 } else {
                     plan.add(bins, start, (low, high))
                 };

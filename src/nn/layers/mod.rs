@@ -1,4 +1,4 @@
-//! Layers shared by the detectors, each proven against arrays of the authors' code.
+//! Layers that detectors have in common, each proven against arrays of the authors' code.
 
 pub mod attention;
 pub mod basic;

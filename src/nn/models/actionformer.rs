@@ -12,7 +12,7 @@
 use tch::Tensor;
 
 pub use super::points::CONVENTIONS;
-use super::points::{Outputs, PointNetwork, Shared, as_released};
+use super::points::{Outputs, PointNetwork, Pyramid, as_released};
 use crate::config::ActionFormerConfig;
 use crate::eval::nms::Vote;
 use crate::nn::layers::attention::{Attention, AttentionShape};
@@ -110,7 +110,7 @@ enum Neck {
 
 /// The network.
 pub struct ActionFormer {
-    shared: Shared,
+    pyramid: Pyramid,
     embedding: Tower,
     positions: Option<Positions>,
     stem: Vec<Block>,
@@ -158,7 +158,7 @@ impl ActionFormer {
             classes: ClassHead::new(params, "cls_head", head, classes),
             offsets: OffsetHead::new(params, "reg_head", head, 2, points.levels).starting_at(points.offset_start),
             multiple: structure.windows.iter().enumerate().map(reach).max().unwrap_or(1),
-            shared: Shared::new(points, window, classes, Vote::ScoreTimesOverlap),
+            pyramid: Pyramid::new(points, window, classes, Vote::ScoreTimesOverlap),
         }
     }
 
@@ -180,12 +180,12 @@ impl ActionFormer {
 }
 
 impl PointNetwork for ActionFormer {
-    fn shared(&self) -> &Shared {
-        &self.shared
+    fn pyramid(&self) -> &Pyramid {
+        &self.pyramid
     }
 
     fn forward(&self, x: &Tensor, valid: &[usize], stochastic: bool) -> Outputs {
-        let masks = self.shared.masks(valid, x.size()[2] as usize, x.device());
+        let masks = self.pyramid.masks(valid, x.size()[2] as usize, x.device());
         let backbone = self.backbone(x, &masks, stochastic);
         let neck = match &self.neck {
             Neck::Identity(neck) => neck.forward(&backbone),
@@ -200,7 +200,7 @@ impl PointNetwork for ActionFormer {
     }
 
     fn padded_to(&self, longest: usize) -> usize {
-        let (window, coarsest) = (self.shared.window, self.shared.coarsest());
+        let (window, coarsest) = (self.pyramid.window, self.pyramid.coarsest());
         let released = as_released(longest, window, self.multiple);
         if self.positions.is_some() && longest > window {
             return released;
@@ -259,7 +259,7 @@ mod tests {
     fn the_normaliser_is_remembered() {
         let (_, network) = network(&ActionFormerConfig::preset(Preset::Laptop).unwrap(), 12, 4);
         let first = network.memory();
-        network.shared().normaliser.update(7);
+        network.pyramid().normaliser.update(7);
         assert_ne!(network.memory(), first);
         network.recall(&first);
         assert_eq!(network.memory(), first);

@@ -40,8 +40,8 @@ pub struct Outputs {
     pub boundaries: Option<[Vec<Tensor>; 2]>,
 }
 
-/// What the models hold alike.
-pub struct Shared {
+/// What every model over a pyramid of points holds.
+pub struct Pyramid {
     /// Settings.
     pub points: Points,
     /// Says which points answer for which instances; holds the levels.
@@ -53,7 +53,7 @@ pub struct Shared {
     suppression: Suppression,
 }
 
-impl Shared {
+impl Pyramid {
     /// From the settings; `vote` is how much a candidate weighs in voting.
     pub fn new(points: &Points, window: usize, classes: i64, vote: Vote) -> Self {
         Self {
@@ -164,17 +164,17 @@ impl Shared {
 
 /// A network of this family.
 pub trait PointNetwork {
-    /// What the models hold alike.
-    fn shared(&self) -> &Shared;
+    /// What every model over a pyramid of points holds.
+    fn pyramid(&self) -> &Pyramid;
 
     /// What is said about every point of `x` `[B, C, T]` (channels-last in memory); `stochastic` in training.
     fn forward(&self, x: &Tensor, valid: &[usize], stochastic: bool) -> Outputs;
 
     /// Losses of a batch.
     fn terms(&self, out: &Outputs, batch: &Batch) -> Vec<Term> {
-        let targets = self.shared().assign(out, batch);
+        let targets = self.pyramid().assign(out, batch);
         let wanted = tch::no_grad(|| self.wanted(out, &targets, batch));
-        self.shared().terms(out, &targets, &wanted)
+        self.pyramid().terms(out, &targets, &wanted)
     }
 
     /// The offsets that the positive points shall give, `[N, 2]` in strides.
@@ -194,25 +194,25 @@ pub trait PointNetwork {
 
     /// The authors' max_div_factor: lengths that they pad longer test inputs to are multiples of it.
     fn padding_multiple(&self) -> usize {
-        self.shared().coarsest()
+        self.pyramid().coarsest()
     }
 
     /// Cells an input of `longest` valid ones is padded to. Normally as the authors pad.
     fn padded_to(&self, longest: usize) -> usize {
-        as_released(longest, self.shared().window, self.padding_multiple())
+        as_released(longest, self.pyramid().window, self.padding_multiple())
     }
 
     /// The candidates of every input, before the suppression.
     fn candidates(&self, out: &Outputs) -> Vec<Vec<Detection>> {
         let inputs = out.logits[0].size()[0] as usize;
         let mut found = vec![Vec::new(); inputs];
-        for (index, level) in self.shared().levels().iter().enumerate() {
+        for (index, level) in self.pyramid().levels().iter().enumerate() {
             let scores = flat(&out.masks[index].apply(out.logits[index].sigmoid()).transpose(1, 2));
             let offsets = flat(&self.distances(out, index));
             let (scored, reaching) = (scores.len() / inputs, offsets.len() / inputs);
             for (input, found) in found.iter_mut().enumerate() {
                 let (scores, offsets) = (&scores[input * scored..][..scored], &offsets[input * reaching..][..reaching]);
-                found.extend(self.shared().candidates(level, scores, offsets));
+                found.extend(self.pyramid().candidates(level, scores, offsets));
             }
         }
         found
@@ -240,7 +240,7 @@ impl<T: PointNetwork> Network for T {
 
     fn merge(&self, windows: Vec<Window>, classes: Option<VideoClasses<'_>>) -> Vec<Detection> {
         let found: Vec<Detection> = windows.iter().flat_map(Window::in_video).collect();
-        let kept = self.shared().suppress(&found);
+        let kept = self.pyramid().suppress(&found);
         match classes {
             None => kept,
             Some(classes) => with_video_classes(&kept, classes, |detection, class| self.with_class(detection, class)),
@@ -252,12 +252,12 @@ impl<T: PointNetwork> Network for T {
     }
 
     fn memory(&self) -> Vec<f64> {
-        vec![self.shared().normaliser.get()]
+        vec![self.pyramid().normaliser.get()]
     }
 
     fn recall(&self, memory: &[f64]) {
         if let [normaliser] = memory {
-            self.shared().normaliser.set(*normaliser);
+            self.pyramid().normaliser.set(*normaliser);
         }
     }
 }

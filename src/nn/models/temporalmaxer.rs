@@ -9,7 +9,7 @@
 use tch::{Device, Kind, Tensor};
 
 pub use super::points::CONVENTIONS;
-use super::points::{Outputs, PointNetwork, Shared};
+use super::points::{Outputs, PointNetwork, Pyramid};
 use crate::config::TemporalMaxerConfig;
 use crate::eval::nms::Vote;
 use crate::nn::layers::heads::{ClassHead, HeadShape, OffsetHead};
@@ -25,7 +25,7 @@ const NECK_GROUPS: i64 = 4;
 
 /// The network.
 pub struct TemporalMaxer {
-    shared: Shared,
+    pyramid: Pyramid,
     embedding: Tower,
     classes: ClassHead,
     offsets: OffsetHead,
@@ -42,18 +42,18 @@ impl TemporalMaxer {
             embedding: Tower::new(params, "backbone.embd", "backbone.embd_norm", &widths),
             classes: ClassHead::new(params, "cls_head", head, classes),
             offsets: OffsetHead::new(params, "reg_head", head, 2, points.levels).starting_at(points.offset_start),
-            shared: Shared::new(points, config.common.window, classes, Vote::ScoreTimesOverlap),
+            pyramid: Pyramid::new(points, config.common.window, classes, Vote::ScoreTimesOverlap),
         }
     }
 }
 
 impl PointNetwork for TemporalMaxer {
-    fn shared(&self) -> &Shared {
-        &self.shared
+    fn pyramid(&self) -> &Pyramid {
+        &self.pyramid
     }
 
     fn forward(&self, x: &Tensor, valid: &[usize], _: bool) -> Outputs {
-        let masks = self.shared.masks(valid, x.size()[2] as usize, x.device());
+        let masks = self.pyramid.masks(valid, x.size()[2] as usize, x.device());
         let mut backbone = vec![self.embedding.forward(x, &masks[0])];
         for mask in &masks[1..] {
             let finer = &backbone[backbone.len() - 1];
@@ -74,7 +74,7 @@ impl PointNetwork for TemporalMaxer {
         // Only points inside several instances have a choice: all their pairs are costed together.
         let (mut rows_of, mut labels, mut choices, mut first) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (at, positive) in targets.positives.iter().enumerate() {
-            let stride = self.shared.levels()[positive.level].stride as f32;
+            let stride = self.pyramid.levels()[positive.level].stride as f32;
             let around = batch.truth[positive.input].iter().filter_map(|i| {
                 let offsets = [positive.cell - i.start as f32, i.end as f32 - positive.cell];
                 (offsets[0] > 0.0 && offsets[1] > 0.0).then_some((i.label as i64, offsets.map(|d| d / stride)))
@@ -141,11 +141,11 @@ mod tests {
         let out = tch::no_grad(|| network.forward(&x, &[64], false));
         let truth = vec![CellInstance { start: 10.5, end: 13.5, label: 0 }, CellInstance { start: 4.5, end: 30.5, label: 1 }];
         let batch = Batch { x, valid: vec![64], truth: vec![truth], rng: Stream::new(0, "test") };
-        let targets = network.shared().assign(&out, &batch);
+        let targets = network.pyramid().assign(&out, &batch);
         let wanted = Vec::<f32>::try_from(tch::no_grad(|| network.wanted(&out, &targets, &batch)).view([-1])).unwrap();
         let mut choices = 0;
         for (positive, wanted) in targets.positives.iter().zip(wanted.chunks_exact(2)) {
-            let stride = network.shared().levels()[positive.level].stride as f32;
+            let stride = network.pyramid().levels()[positive.level].stride as f32;
             let cost = |i: &CellInstance| {
                 let offsets = [(positive.cell - i.start as f32) / stride, (i.end as f32 - positive.cell) / stride];
                 let row = |levels: &[Tensor]| rows(levels).get(0).narrow(0, positive.row, 1);

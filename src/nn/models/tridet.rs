@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
-use super::points::{self, Outputs, PointNetwork, Shared};
+use super::points::{self, Outputs, PointNetwork, Pyramid};
 use crate::config::TriDetConfig;
 use crate::eval::nms::Vote;
 use crate::nn::layers::heads::{ClassHead, HeadShape, IdentityNeck, OffsetHead};
@@ -182,7 +182,7 @@ impl SgpBlock {
 /// The network.
 pub struct TriDet {
     config: TriDetConfig,
-    shared: Shared,
+    pyramid: Pyramid,
     embedding: Tower,
     positions: Option<Positions>,
     stem: Vec<SgpBlock>,
@@ -205,7 +205,7 @@ impl TriDet {
             |params: &mut Params, part: &str, i: usize, halves| SgpBlock::new(params, &format!("backbone.{part}.{i}"), config, halves);
         let right = Tensor::arange(config.bins + 1, (Kind::Float, params.device()));
         Self {
-            shared: Shared::new(points, window, classes, Vote::Score),
+            pyramid: Pyramid::new(points, window, classes, Vote::Score),
             embedding: Tower::new(params, "backbone.embd", "backbone.embd_norm", &widths),
             positions: config.position.then(|| Positions::new(config.dim, window, params.device())),
             stem: (0..config.stem_layers).map(|i| block(params, "stem", i, false)).collect(),
@@ -243,7 +243,7 @@ impl TriDet {
         let bins = rows(&out.offsets).view([-1, 2, self.span()]).index_select(0, &pairs.point);
         let window = pairs.window.unsqueeze(1) + Tensor::arange(self.span(), (Kind::Int64, bins.device()));
         let of_side = |side: usize| {
-            let boundary = self.boundary(out, side, 0..self.shared.levels().len());
+            let boundary = self.boundary(out, side, 0..self.pyramid.levels().len());
             self.expected(boundary.take(&window) + bins.select(1, side as i64), side)
         };
         Tensor::stack(&[of_side(0), of_side(1)], 1)
@@ -252,8 +252,8 @@ impl TriDet {
     /// The pairs that answer for an instance: a point with two classes has two.
     fn pairs(&self, targets: &Targets, time: usize) -> Pairs {
         let device = targets.classes.device();
-        let (levels, classes) = (self.shared.levels().len() as i64, self.shared.assigner.classes as i64);
-        let (points, bins) = (self.shared.assigner.points(time) as i64, self.config.bins);
+        let (levels, classes) = (self.pyramid.levels().len() as i64, self.pyramid.assigner.classes as i64);
+        let (points, bins) = (self.pyramid.assigner.points(time) as i64, self.config.bins);
         let row = points + levels * bins;
         let window = |p: &Positive| p.input as i64 * classes * row + p.row % points + p.level as i64 * bins;
         let windows = Tensor::from_slice(&targets.positives.iter().map(window).collect::<Vec<_>>()).to_device(device);
@@ -284,13 +284,13 @@ struct Pairs {
 }
 
 impl PointNetwork for TriDet {
-    fn shared(&self) -> &Shared {
-        &self.shared
+    fn pyramid(&self) -> &Pyramid {
+        &self.pyramid
     }
 
     fn forward(&self, x: &Tensor, valid: &[usize], stochastic: bool) -> Outputs {
         let time = x.size()[2];
-        let masks = self.shared.masks(valid, time as usize, x.device());
+        let masks = self.pyramid.masks(valid, time as usize, x.device());
         let embedded = self.embedding.forward(x, &masks[0]);
         let mut x = match &self.positions {
             Some(positions) => embedded + masks[0].apply(positions.of(time)),
@@ -313,13 +313,13 @@ impl PointNetwork for TriDet {
 
     /// The focal loss of a positive pair weighs tIoU^power. The weight is differentiated too, as in the release.
     fn terms(&self, out: &Outputs, batch: &Batch) -> Vec<Term> {
-        let targets = self.shared.assign(out, batch);
+        let targets = self.pyramid.assign(out, batch);
         let pairs = self.pairs(&targets, batch.x.size()[2] as usize);
         let (tiou, regression) = offset_overlap(&self.offsets_at(out, &pairs), &pairs.wanted);
-        let focal = focal(&rows(&out.logits), &self.shared.smooth(&targets.classes));
+        let focal = focal(&rows(&out.logits), &self.pyramid.smooth(&targets.classes));
         let excess = focal.view([-1]).index_select(0, &pairs.entry) * (tiou.pow_tensor_scalar(self.config.iou_power) - 1.0);
-        let class_loss = Shared::sum_valid(focal, &out.masks) + excess.sum(Kind::Float);
-        self.shared.divided(class_loss, regression.sum(Kind::Float), targets.positives.len())
+        let class_loss = Pyramid::sum_valid(focal, &out.masks) + excess.sum(Kind::Float);
+        self.pyramid.divided(class_loss, regression.sum(Kind::Float), targets.positives.len())
     }
 
     fn distances(&self, out: &Outputs, level: usize) -> Tensor {
@@ -332,7 +332,7 @@ impl PointNetwork for TriDet {
     }
 
     fn padding_multiple(&self) -> usize {
-        self.shared.coarsest() * self.config.sgp_window as usize
+        self.pyramid.coarsest() * self.config.sgp_window as usize
     }
 }
 
@@ -368,7 +368,7 @@ mod tests {
 
     /// Values of all parameters' gradients, zero where there is none, and whether there is.
     fn gradients(network: &TriDet, params: &Params, batch: &Batch) -> Vec<(bool, Tensor)> {
-        network.shared.normaliser.set(network.config.points.loss_norm);
+        network.pyramid.normaliser.set(network.config.points.loss_norm);
         let terms = network.terms(&network.forward(&batch.x, &batch.valid, false), batch);
         let mut gradients = Gradients::none(params);
         gradients.add(params, &(&terms[0].value + &terms[1].value), &[]);
@@ -434,7 +434,7 @@ mod tests {
         let network = TriDet::new(&mut params, &config, 6, Some(3));
         let batch = batch(&config, &[64, 40]);
         let mut out = network.forward(&batch.x, &batch.valid, false);
-        let targets = network.shared.assign(&out, &batch);
+        let targets = network.pyramid.assign(&out, &batch);
         let pairs = network.pairs(&targets, 64);
         assert!(pairs.point.size()[0] > targets.positives.len() as i64, "no point has two classes");
         let dense: Vec<Tensor> = (0..config.points.levels).map(|level| network.distances(&out, level)).collect();

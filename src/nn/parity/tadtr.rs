@@ -47,7 +47,7 @@ pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Checked, Error> {
     let mut file = Reported { checks: initial(&model)?, not_covered: Vec::new() };
     model.load(&weights)?;
     let mut eval = Fixture::open(folder, "eval")?;
-    for case in cases(&eval, "/input") {
+    for case in cases(&eval, "/mask") {
         model.inference(&mut eval, &case)?;
     }
     if folder.join("train.safetensors").is_file() {
@@ -144,7 +144,7 @@ impl<'a> Model<'a> {
         let output = self.output;
         let key = |name: &str| format!("{case}/{name}");
         let padding = padding(f, case)?;
-        let projected = self.network.project(&f.get(&key("input"))?);
+        let projected = self.network.project(&input(f, case)?);
         f.compare(&key("proj"), &projected, output)?;
         let memory = self.network.encode(&projected, padding.as_ref(), 0.0);
         let batch = projected.size()[0];
@@ -179,8 +179,7 @@ impl<'a> Model<'a> {
 
     /// Losses and gradients of a case, with the weights as they are.
     fn differentiate(&self, train: &Fixture, eval: &Fixture, case: &str, whose: Actionness) -> Result<Differentiated, Error> {
-        let x =
-            if train.has(&format!("{case}/input")) { train.get(&format!("{case}/input"))? } else { eval.get(&format!("{case}/input"))? };
+        let x = input(if train.has(&format!("{case}/input")) { train } else { eval }, case)?;
         let padding = padding(if train.has(&format!("{case}/mask")) { train } else { eval }, case)?;
         let (truth, labels) = truth(train, x.size()[0])?;
         let pass = self.network.pass(&x, padding.as_ref(), &truth, 0.0, whose);
@@ -307,6 +306,9 @@ impl<'a> Model<'a> {
         let after = format!("after{}steps", steps.len());
         let mut after = Fixture::open(self.folder, &after)?;
         for (name, tensor) in self.params.entries() {
+            if !after.has(name) {
+                continue;
+            }
             // A gradient that is zero but for rounding moves a weight by up to the rate per update, either way.
             after.compare(name, tensor, 2.0 * lr * steps.len() as f64)?;
             let difference = (tensor.detach() - after.get(name)?).abs().mean(Kind::Double).double_value(&[]);
@@ -358,6 +360,15 @@ fn initial(model: &Model<'_>) -> Result<Vec<Check>, Error> {
         }
     }
     Ok(checks)
+}
+
+/// The input of a case; one that the file lacks is that of `full` with the padding set to zero.
+fn input(f: &Fixture, case: &str) -> Result<Tensor, Error> {
+    let key = format!("{case}/input");
+    if f.has(&key) {
+        return f.get(&key);
+    }
+    Ok(f.get("full/input")?.masked_fill(&f.get(&format!("{case}/mask"))?.unsqueeze(1), 0.0))
 }
 
 /// `None` for an input that is not padded.

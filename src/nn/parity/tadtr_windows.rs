@@ -208,8 +208,8 @@ fn fused(
     let ours: Detections = videos
         .iter()
         .map(|(video, (found, spans))| {
-            let shared: Vec<Segment> = spans.windows(2).map(|w| Segment { start: w[1].start, end: w[0].end }).collect();
-            ((*video).to_owned(), fusion.apply(found, &shared))
+            let common: Vec<Segment> = spans.windows(2).map(|w| Segment { start: w[1].start, end: w[0].end }).collect();
+            ((*video).to_owned(), fusion.apply(found, &common))
         })
         .collect();
     let mut wanted = Detections::new();

@@ -39,7 +39,7 @@ pub(super) enum Whose {
 
 /// A counter that runs.
 pub(super) trait Counter: Send {
-    /// Events so far, scaled up to the whole time where the counter was shared.
+    /// Events so far, scaled up to the whole time where the counter took turns.
     fn read(&mut self) -> Result<f64, Absent>;
 }
 

@@ -1,4 +1,4 @@
-//! Proportional set size: memory of a tree in which a page shared by n processes counts 1/n in each.
+//! Proportional set size: memory of a tree in which a page of n processes counts 1/n in each.
 //!
 //! The kernel walks the page tables of the process for it, under a lock the process needs as well (11 µs per MiB of small
 //! pages). It is therefore read rarely, and the more rarely the longer it takes.

@@ -51,7 +51,7 @@ impl ProcessTree {
             Channel::counter("disk.written", Unit::Bytes, tree, "/proc/PID/io write_bytes - cancelled_write_bytes"),
             Channel::counter("io.read", Unit::Bytes, tree, "/proc/PID/io rchar"),
             Channel::counter("io.written", Unit::Bytes, tree, "/proc/PID/io wchar"),
-            Channel::level("memory.rss", Unit::Bytes, tree, "/proc/PID/stat, pages shared within the tree counted in each process"),
+            Channel::level("memory.rss", Unit::Bytes, tree, "/proc/PID/stat, pages that several have counted in each process"),
             Channel::level("processes", Unit::Count, tree, "/proc/PID/stat"),
             Channel::level("threads", Unit::Count, tree, "/proc/PID/stat"),
         ];

@@ -87,8 +87,8 @@ struct StageOutput {
     iou: Tensor,
     /// `[N, 6]`: start, end, centre and width offsets, startness, endness.
     reg: Tensor,
-    /// `[N, fc]`: the shared vector.
-    shared: Tensor,
+    /// `[N, fc]`: what all heads but those of the boundaries read.
+    embedding: Tensor,
 }
 
 impl Stage {
@@ -123,13 +123,13 @@ impl Stage {
     fn heads(&self, roi: &Tensor) -> StageOutput {
         let quarter = roi.size()[1] / 4;
         let float = |x: Tensor| x.to_kind(Kind::Float);
-        let shared = self.ext.forward_bins_first(roi).relu();
-        let iou = float(self.iou.forward(&shared)).sigmoid();
-        let boundary = float(self.boundary.forward(&shared)).sigmoid();
-        let centre_width = float(self.centre_width.forward(&shared)) / 2.0;
+        let embedding = self.ext.forward_bins_first(roi).relu();
+        let iou = float(self.iou.forward(&embedding)).sigmoid();
+        let boundary = float(self.boundary.forward(&embedding)).sigmoid();
+        let centre_width = float(self.centre_width.forward(&embedding)) / 2.0;
         let start = float(self.start.forward_bins_first(&roi.narrow(1, 0, quarter)));
         let end = float(self.end.forward_bins_first(&roi.narrow(1, roi.size()[1] - quarter, quarter)));
-        StageOutput { iou, reg: Tensor::cat(&[start, end, centre_width, boundary], 1), shared }
+        StageOutput { iou, reg: Tensor::cat(&[start, end, centre_width, boundary], 1), embedding }
     }
 }
 
@@ -246,7 +246,7 @@ impl Etad {
             let (mut total, values) = losses::stage(&output.iou, &output.reg, &targets, &batch.draws[i], thresholds);
             terms.extend(losses::STAGE_TERMS.iter().zip(values).map(|(name, v)| (format!("s{i}.{name}"), v)));
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
-                let logits = head.forward(&output.shared).to_kind(Kind::Float);
+                let logits = head.forward(&output.embedding).to_kind(Kind::Float);
                 if let Some(loss) = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw) {
                     terms.push(("class".into(), value(&loss)));
                     total += loss * self.config.class_weight;
@@ -284,7 +284,7 @@ impl Etad {
             segments.push(refined);
             iou.push(output.iou);
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
-                let logits = head.forward(&output.shared);
+                let logits = head.forward(&output.embedding);
                 classes = Some(logits.softmax(1, Kind::Float).narrow(1, 0, logits.size()[1] - 1));
             }
         }

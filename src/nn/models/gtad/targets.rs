@@ -79,8 +79,8 @@ impl Grid {
                 let last = (instance.end.ceil().max(0.0) as usize).min(self.time - d);
                 for t in first..last {
                     let (start, end) = (t as f64, (t + d + 1) as f64);
-                    let shared = (end.min(instance.end) - start.max(instance.start)).max(0.0);
-                    let overlap = (shared / (end - start + length - shared)) as f32;
+                    let common = (end.min(instance.end) - start.max(instance.start)).max(0.0);
+                    let overlap = (common / (end - start + length - common)) as f32;
                     let index = d * self.time + t;
                     if overlap > best[index] {
                         (best[index], owner[index]) = (overlap, which);

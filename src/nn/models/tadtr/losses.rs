@@ -65,8 +65,8 @@ fn borders(segments: &Tensor) -> (Tensor, Tensor) {
 
 /// tIoU of segments given by their borders, of shapes that broadcast.
 fn overlap((s1, e1): (&Tensor, &Tensor), (s2, e2): (&Tensor, &Tensor)) -> Tensor {
-    let shared = (e1.minimum(e2) - s1.maximum(s2)).clamp_min(0.0);
-    &shared / ((e1 - s1) + (e2 - s2) - &shared)
+    let common = (e1.minimum(e2) - s1.maximum(s2)).clamp_min(0.0);
+    &common / ((e1 - s1) + (e2 - s2) - &common)
 }
 
 /// tIoU `[N, G]` of (centre, width) `[N, 2]` with all instances.

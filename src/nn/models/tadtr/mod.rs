@@ -218,9 +218,9 @@ impl Network for TadTr {
             (Some(classes), _) => with_video_classes(&soft(false), classes, |detection, class| detection * class),
             (None, Merging::SoftNms) => soft(true),
             (None, Merging::Fusion) => {
-                let shared = |pair: &[Window]| Segment { start: pair[1].start as f64, end: (pair[0].start + pair[0].cells) as f64 };
-                let shared: Vec<Segment> = windows.windows(2).map(shared).collect();
-                Fusion { tiou: self.config.fusion_tiou }.apply(&found, &shared)
+                let common = |pair: &[Window]| Segment { start: pair[1].start as f64, end: (pair[0].start + pair[0].cells) as f64 };
+                let common: Vec<Segment> = windows.windows(2).map(common).collect();
+                Fusion { tiou: self.config.fusion_tiou }.apply(&found, &common)
             }
         }
     }

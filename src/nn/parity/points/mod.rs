@@ -43,7 +43,9 @@ pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Checked, Error> {
     initial::check(&mut case)?;
     case.evaluation()?;
     case.training()?;
-    trajectory::check(&mut case)?;
+    if folder.join("trajectory.json").is_file() {
+        trajectory::check(&mut case)?;
+    }
     Ok((model, case.checks, case.not_covered))
 }
 
@@ -72,7 +74,7 @@ impl<'a> Case<'a> {
     /// Loads the fixture's weights and starts the normaliser anew.
     fn reset(&self) -> Result<(), Error> {
         self.params.assign("weights.safetensors", Fixture::open(self.folder, "weights")?.group(""))?;
-        self.network.shared().normaliser.set(self.settings.points().loss_norm);
+        self.network.pyramid().normaliser.set(self.settings.points().loss_norm);
         Ok(())
     }
 
@@ -99,12 +101,12 @@ impl<'a> Case<'a> {
     }
 
     fn assumptions(&mut self) -> Result<(), Error> {
-        let (points, levels) = (self.settings.points().clone(), self.network.shared().levels().len());
+        let (points, levels) = (self.settings.points().clone(), self.network.pyramid().levels().len());
         for (path, holds) in self.manifest.assumptions(levels, &points)? {
             self.equal(&format!("manifest{path}"), holds);
         }
         self.equal("manifest/max_div_factor", self.network.padding_multiple() == self.manifest.count("/max_div_factor")?);
-        let strides = self.network.shared().levels().iter().map(|l| l.stride as f64).collect::<Vec<_>>();
+        let strides = self.network.pyramid().levels().iter().map(|l| l.stride as f64).collect::<Vec<_>>();
         self.equal("manifest/fpn_strides", strides == self.manifest.list("/fpn_strides")?);
         for count in ["/params/total", "/params/trainable"] {
             self.equal(&format!("manifest{count}"), self.params.count() as usize == self.manifest.count(count)?);
@@ -135,7 +137,7 @@ impl<'a> Case<'a> {
         let out = tch::no_grad(|| self.network.forward(&x, &[valid], false));
         compare_outputs(f, &format!("{name}/"), &out)?;
         f.compare(&key("padded_mask"), &out.masks[0].tensor, 0.0)?;
-        for (index, level) in self.network.shared().levels().iter().enumerate() {
+        for (index, level) in self.network.pyramid().levels().iter().enumerate() {
             f.compare(&key(&format!("mask.{index}")), &out.masks[index].tensor, 0.0)?;
             let stride = level.stride as f32;
             let point = |at: usize| [at as f32 * stride, level.range.0, level.range.1, stride];
@@ -143,7 +145,7 @@ impl<'a> Case<'a> {
             f.compare(&key(&format!("points.{index}")), &Tensor::from_slice(&points), 0.0)?;
         }
         let candidates = tch::no_grad(|| self.network.candidates(&out)).remove(0);
-        let kept = self.network.shared().suppress(&candidates);
+        let kept = self.network.pyramid().suppress(&candidates);
         let per_cell = self.manifest.number(&of("feat_stride"))? / self.manifest.number(&of("fps"))?;
         let offset = 0.5 * self.manifest.number(&of("feat_num_frames"))? / self.manifest.number(&of("feat_stride"))?;
         let duration = self.manifest.number(&of("duration"))?;
@@ -193,8 +195,8 @@ impl<'a> Case<'a> {
         f.compare("out_cls_logits", &rows(&out.logits), OUTPUT)?;
         f.compare("out_offsets", &rows(&out.offsets), OUTPUT)?;
         compare_boundaries(&mut f, "", &out)?;
-        let shared = self.network.shared();
-        let targets = shared.assign(&out, &batch);
+        let pyramid = self.network.pyramid();
+        let targets = pyramid.assign(&out, &batch);
         f.compare("gt_cls", &targets.classes, 0.0)?;
         let positive = Tensor::zeros([batch.valid.len() as i64 * targets.classes.size()[1]], (Kind::Float, Device::Cpu));
         let _ = positive.shallow_clone().index_fill_(0, &targets.rows(Device::Cpu), 1.0);
@@ -212,7 +214,7 @@ impl<'a> Case<'a> {
         }
         let number = |value: &Tensor| value.to_kind(Kind::Double).double_value(&[]);
         let cost = terms.iter().map(|t| &t.value * t.weight).reduce(|a, b| a + b).expect("there are two terms");
-        let normaliser = shared.normaliser.get();
+        let normaliser = pyramid.normaliser.get();
         let positives = targets.positives.len();
         let mut values: Vec<(String, f64)> = terms.iter().map(|t| (t.name.to_owned(), number(&t.value))).collect();
         values.push(("final_loss".into(), number(&cost)));

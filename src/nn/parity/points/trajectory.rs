@@ -58,7 +58,7 @@ pub(super) fn check(case: &mut Case<'_>) -> Result<(), Error> {
         let mut got: Vec<(String, f64, f64)> = terms.iter().map(|t| (t.name.to_owned(), value(&t.value), STEP)).collect();
         got.push(("final_loss".into(), value(&cost), STEP));
         got.push(("grad_norm_before_clip".into(), norm, STEP));
-        got.push(("loss_normalizer".into(), case.network.shared().normaliser.get(), 1e-9));
+        got.push(("loss_normalizer".into(), case.network.pyramid().normaliser.get(), 1e-9));
         got.push(("lr_used".into(), lr, 1e-9));
         if step + 1 < steps {
             got.push(("lr_after".into(), learning_rate(&common, step as u64 + 1, total), 1e-9));
@@ -73,7 +73,11 @@ pub(super) fn check(case: &mut Case<'_>) -> Result<(), Error> {
         adam.step(&case.params, &gradients, lr);
         average.update(&case.params);
     }
-    let mut after = Fixture::open(case.folder, &format!("after{steps}steps"))?;
+    let after = format!("after{steps}steps");
+    if !case.folder.join(&after).with_extension("safetensors").is_file() {
+        return Ok(());
+    }
+    let mut after = Fixture::open(case.folder, &after)?;
     for ((name, tensor), free) in case.params.entries().iter().zip(&wandering) {
         beyond(&mut after, &format!("model/{name}"), tensor, free, WEIGHT)?;
     }
