@@ -17,7 +17,7 @@ use crate::store::record::FrameFacts;
 use crate::store::{PlannedCell, Record};
 
 /// What a report is made from (see [`Stored::input`](super::source::Stored::input)).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Input {
     /// The resolved experiment.
     pub experiment_toml: String,

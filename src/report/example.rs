@@ -3,6 +3,7 @@
 mod end_to_end;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use super::Error;

@@ -17,6 +17,7 @@ use crate::protocol::CellKey;
 use crate::store::{PlannedCell, Record, State, Store, TRACE};
 
 /// A store, or the file of records beside a report, with its records and experiments read.
+#[derive(Debug)]
 pub struct Stored {
     origin: Origin,
     records: BTreeMap<CellKey, Record>,
@@ -25,6 +26,7 @@ pub struct Stored {
 }
 
 /// Where records come from.
+#[derive(Debug)]
 enum Origin {
     Store(Store),
     /// One experiment, and what its report is made from beside the records.

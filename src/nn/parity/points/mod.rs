@@ -233,7 +233,7 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    /// Every gradient element by element, relative to the largest of its tensor, and the norms. Where the exact gradient is
+    /// Every gradient element by element where the fixture has it whole, relative to the largest of its tensor, and every norm. Where the exact gradient is
     /// zero (a bias in front of a softmax), what is left is rounding: hence the floor.
     fn gradients(&mut self, f: &mut Fixture, gradients: &Gradients) -> Result<(), Error> {
         let norms_file = self.folder.join("grad_norms.json");
@@ -245,15 +245,16 @@ impl<'a> Case<'a> {
         for ((name, parameter), gradient) in self.params.entries().iter().zip(gradients.as_slice()) {
             let key = format!("grad/{name}");
             let got = gradient.as_ref().map_or_else(|| parameter.zeros_like(), Tensor::shallow_clone);
-            if !f.has(&key) {
+            if f.has(&key) {
+                let wanted = f.get(&key)?;
+                let deviation =
+                    if wanted.size() == got.size() { largest(&(&wanted - got)) / largest(&wanted).max(floor) } else { f64::INFINITY };
+                f.note(&key, deviation, GRADIENT, true);
+            } else if norms.get(name).and_then(Value::as_f64).is_none_or(|norm| norm == 0.0) {
                 without.push(name.clone());
                 f.note(&key, largest(&got), 0.0, false);
                 continue;
             }
-            let wanted = f.get(&key)?;
-            let deviation =
-                if wanted.size() == got.size() { largest(&(&wanted - got)) / largest(&wanted).max(floor) } else { f64::INFINITY };
-            f.note(&key, deviation, GRADIENT, true);
             let wanted = norms.get(name).and_then(Value::as_f64).unwrap_or(0.0);
             let got = gradient.as_ref().map_or(0.0, |g| g.norm().double_value(&[]));
             self.checks.push(Check {
