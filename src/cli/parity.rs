@@ -59,6 +59,11 @@ pub fn check(folder: &std::path::Path, ui: &Ui) -> anyhow::Result<Exit> {
             table.add_row([check.name.clone(), number(check.deviation), number(check.tolerance), kind.to_owned(), verdict.to_owned()]);
         }
         ui.line(table.to_string());
+        for check in &parity.checks {
+            if let Some(note) = &check.note {
+                ui.line(format!("{}: {:.2e} is allowed: {note}", check.name, check.tolerance));
+            }
+        }
         for folder in &parity.folders {
             ui.line(format!("{}: {} arrays compared, {} deviate ({})", folder.model, folder.compared, folder.deviating, folder.folder));
         }

@@ -181,7 +181,11 @@ impl EtadConfig {
         })
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Whether a network can be built of these settings.
+    ///
+    /// # Errors
+    /// What is wrong, with the setting.
+    pub fn check(&self) -> Result<(), String> {
         ask((1..=self.common.window).contains(&self.max_duration), "`max_duration` must be 1 to `window` cells")?;
         ask(
             self.common.temporal != Temporal::Whole,

@@ -144,7 +144,7 @@ fn evaluation(folder: &Path) -> Result<Vec<Check>, Error> {
                 wanted.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
             };
             let name = format!("eval/{grid}/{what}");
-            checks.push(Check { name, deviation, tolerance: DOUBLE, relative: false, passed: deviation <= DOUBLE });
+            checks.push(Check::new(name, deviation, DOUBLE, false));
         };
         compare("mAP".into(), &floats(&expected["mAP"]), &scores.map);
         compare("average_mAP".into(), &expected["average_mAP"].as_f64().map_or(vec![], |v| vec![v]), &[scores.average_map]);

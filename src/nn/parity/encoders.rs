@@ -1,7 +1,5 @@
 //! Parts of the video encoders.
 
-use std::path::Path;
-
 use tch::{Device, Kind};
 
 use super::fixture::{Error, Fixture};
@@ -12,9 +10,10 @@ use crate::nn::params::Params;
 const OUTPUT: f64 = 2e-5;
 
 /// Stem and two layers of one block each, with statistics that are not the identity.
-pub(super) fn r2plus1d_parts(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+pub(super) fn r2plus1d_parts(f: &mut Fixture) -> Result<(), Error> {
     let mut params = Params::new(0, Device::Cpu);
-    let network = Network::r2plus1d(&mut params, &[1, 1], 64);
+    let width = f.get("state.stem.3.weight")?.size()[0];
+    let network = Network::r2plus1d(&mut params, &[1, 1], width);
     params.assign("state of r2plus1d_parts", f.group("state."))?;
     let outputs = tch::no_grad(|| Ok::<_, Error>(network.outputs(&f.get("x")?, Kind::Float)))?;
     for (key, output) in ["stem", "layer1", "layer2"].iter().zip(&outputs) {

@@ -37,6 +37,18 @@ pub enum Error {
         /// The array.
         key: String,
     },
+    /// A configuration of which no network is built.
+    #[error("{}: `{key}` = {value} {problem}", path.display())]
+    Config {
+        /// The manifest.
+        path: PathBuf,
+        /// The option.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No model matches.
     #[error(
         "{}: its manifest names the model {model:?}, which this version does not have (known: actionformer, etad, gtad, tadtr, temporalmaxer, tridet)",
@@ -154,6 +166,6 @@ impl Fixture {
 
     pub(super) fn note(&mut self, key: &str, deviation: f64, tolerance: f64, relative: bool) {
         let name = format!("{}/{key}", self.name);
-        self.checks.push(Check { name, deviation, tolerance, relative, passed: deviation <= tolerance });
+        self.checks.push(Check::new(name, deviation, tolerance, relative));
     }
 }

@@ -122,6 +122,6 @@ fn initial_values(params: &Params, manifest: &Value) -> Vec<Check> {
 fn relative(checks: &mut Vec<Check>, name: &str, wanted: &Value, got: f64, tolerance: f64) {
     if let Some(wanted) = wanted.as_f64() {
         let deviation = if wanted == 0.0 { got.abs() } else { (got / wanted - 1.0).abs() };
-        checks.push(Check { name: name.to_owned(), deviation, tolerance, relative: true, passed: deviation <= tolerance });
+        checks.push(Check::new(name, deviation, tolerance, true));
     }
 }

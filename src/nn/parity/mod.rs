@@ -10,7 +10,6 @@ mod etad;
 mod fixture;
 mod gtad;
 mod points;
-mod sgs;
 mod tadtr;
 mod tadtr_windows;
 
@@ -33,6 +32,15 @@ pub struct Check {
     pub relative: bool,
     /// Whether it holds. A deviation that is not a number never does.
     pub passed: bool,
+    /// Why more than the usual tolerance was allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Check {
+    fn new(name: impl Into<String>, deviation: f64, tolerance: f64, relative: bool) -> Self {
+        Self { name: name.into(), deviation, tolerance, relative, passed: deviation <= tolerance, note: None }
+    }
 }
 
 /// All checks of a folder, or of several.

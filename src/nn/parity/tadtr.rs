@@ -95,10 +95,6 @@ fn number(value: &Value, file: &Path, pointer: &str) -> Result<f64, Error> {
     at(value, file, pointer)?.as_f64().ok_or_else(|| Error::Missing { path: file.to_owned(), key: pointer.to_owned() })
 }
 
-fn one(name: String, deviation: f64, tolerance: f64, relative: bool) -> Check {
-    Check { name, deviation, tolerance, relative, passed: deviation <= tolerance }
-}
-
 fn relative(got: f64, wanted: f64) -> f64 {
     if wanted == 0.0 { got.abs() } else { (got / wanted - 1.0).abs() }
 }
@@ -280,7 +276,7 @@ impl<'a> Model<'a> {
             let published: BTreeSet<&str> = slow.iter().filter_map(Value::as_str).collect();
             let names = self.params.entries().iter().map(|(name, _)| name.as_str());
             let ours: BTreeSet<&str> = names.filter(|name| options.slow.iter().any(|part| name.contains(part))).collect();
-            checks.push(one("trajectory/groups".into(), ours.symmetric_difference(&published).count() as f64, 0.0, false));
+            checks.push(Check::new("trajectory/groups", ours.symmetric_difference(&published).count() as f64, 0.0, false));
         }
         let steps = at(&trajectory, &file, "/steps")?.as_array().cloned().unwrap_or_default();
         let first = number(&trajectory, &file, "/steps/0/total")?;
@@ -295,12 +291,12 @@ impl<'a> Model<'a> {
             got.terms.push(("total".into(), got.total));
             for (name, value) in &got.terms {
                 if let Some(wanted) = step.get(name).and_then(Value::as_f64) {
-                    checks.push(one(format!("trajectory/{i}.{name}"), relative(*value, wanted), of_losses, true));
+                    checks.push(Check::new(format!("trajectory/{i}.{name}"), relative(*value, wanted), of_losses, true));
                 }
             }
             let norm = got.gradients.clip(clip);
             let wanted = number(step, &file, "/grad_norm_before_clip")?;
-            checks.push(one(format!("trajectory/{i}.grad_norm_before_clip"), relative(norm, wanted), of_gradients, true));
+            checks.push(Check::new(format!("trajectory/{i}.grad_norm_before_clip"), relative(norm, wanted), of_gradients, true));
             adam.step(&self.params, &got.gradients, lr);
         }
         let after = format!("after{}steps", steps.len());
@@ -333,13 +329,13 @@ struct Differentiated {
 fn initial(model: &Model<'_>) -> Result<Vec<Check>, Error> {
     let file = model.folder.join("manifest.json");
     let total = number(model.manifest, &file, "/params/total")?;
-    let mut checks = vec![one("manifest/params.total".into(), (model.params.count() as f64 - total).abs(), 0.0, false)];
+    let mut checks = vec![Check::new("manifest/params.total", (model.params.count() as f64 - total).abs(), 0.0, false)];
     let Some(stats) = model.manifest.get("init_stats").and_then(Value::as_object) else { return Ok(checks) };
     for (upstream, wanted) in stats {
         let name = upstream.replace("transformer.decoder.segment_embed.", "segment_embed.");
         let tensor = model.params.entries().iter().find(|(n, _)| *n == name).map(|(_, t)| t.detach().to_kind(Kind::Double));
         let Some(tensor) = tensor else {
-            checks.push(one(format!("init/{upstream}"), f64::INFINITY, 0.0, false));
+            checks.push(Check::new(format!("init/{upstream}"), f64::INFINITY, 0.0, false));
             continue;
         };
         let [mean, deviation, low, high] = ["mean", "std", "min", "max"].map(|key| number(wanted, &file, &format!("/{key}")));
@@ -351,12 +347,17 @@ fn initial(model: &Model<'_>) -> Result<Vec<Check>, Error> {
         if random {
             // Both are draws: the error of a difference is larger by √2; of a deviation at most by that of a normal one.
             let error = deviation * (2.0 / n).sqrt();
-            checks.push(one(format!("init/{upstream}.mean (standard errors)"), (ours - mean).abs() / error, STANDARD_ERRORS, false));
-            checks.push(one(format!("init/{upstream}.std (standard errors)"), (spread - deviation).abs() / error, STANDARD_ERRORS, false));
+            checks.push(Check::new(format!("init/{upstream}.mean (standard errors)"), (ours - mean).abs() / error, STANDARD_ERRORS, false));
+            checks.push(Check::new(
+                format!("init/{upstream}.std (standard errors)"),
+                (spread - deviation).abs() / error,
+                STANDARD_ERRORS,
+                false,
+            ));
         } else if n > 1.0 {
             let pairs = [(ours, mean), (spread, deviation), (got(tensor.min()), low), (got(tensor.max()), high)];
             let worst = pairs.iter().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-            checks.push(one(format!("init/{upstream}"), worst, 1e-6, false));
+            checks.push(Check::new(format!("init/{upstream}"), worst, 1e-6, false));
         }
     }
     Ok(checks)

@@ -46,7 +46,7 @@ impl File {
 }
 
 fn exact(name: &str, deviation: f64, tolerance: f64) -> Check {
-    Check { name: name.to_owned(), deviation, tolerance, relative: false, passed: deviation <= tolerance }
+    Check::new(name, deviation, tolerance, false)
 }
 
 #[derive(serde::Deserialize)]

@@ -79,7 +79,7 @@ impl<'a> Case<'a> {
     }
 
     fn note(&mut self, name: &str, deviation: f64, tolerance: f64, relative: bool) {
-        self.checks.push(Check { name: name.to_owned(), deviation, tolerance, relative, passed: deviation <= tolerance });
+        self.checks.push(Check::new(name, deviation, tolerance, relative));
     }
 
     fn equal(&mut self, name: &str, same: bool) {
@@ -257,13 +257,7 @@ impl<'a> Case<'a> {
             }
             let wanted = norms.get(name).and_then(Value::as_f64).unwrap_or(0.0);
             let got = gradient.as_ref().map_or(0.0, |g| g.norm().double_value(&[]));
-            self.checks.push(Check {
-                name: format!("grad_norms/{name}"),
-                deviation: (got - wanted).abs() / wanted.max(floor),
-                tolerance: GRADIENT,
-                relative: true,
-                passed: (got - wanted).abs() / wanted.max(floor) <= GRADIENT,
-            });
+            self.checks.push(Check::new(format!("grad_norms/{name}"), (got - wanted).abs() / wanted.max(floor), GRADIENT, true));
         }
         let listed: Vec<String> = self
             .manifest

@@ -1,17 +1,16 @@
 //! The fixture of ETAD's sequentialised gradient sampling: a small encoder in front of the detector of `detector_small`.
 
 use std::convert::Infallible;
-use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::etad::{OUTPUT, batch, model};
-use super::fixture::{Error, Fixture};
+use super::network::{OUTPUT, Small};
 use crate::config::settings::Optimiser;
 use crate::nn::encoders::Encoder;
 use crate::nn::end_to_end::step::{Course, Place, step};
 use crate::nn::optim::{Adam, AdamOptions, Gradients};
 use crate::nn::params::{Init, Params};
+use crate::nn::parity::fixture::{Error, Fixture};
 
 /// Of gradients and features, relative to the norm of what is expected: the gradient passes through a cascade in single precision.
 const RELATIVE: f64 = 1e-4;
@@ -54,8 +53,8 @@ impl Encoder for Toy {
 }
 
 /// Recomputes the fixture: gradients, one optimiser step of the encoder, and that all snippets give plain back-propagation.
-pub(super) fn check(f: &mut Fixture, folder: &Path) -> Result<(), Error> {
-    let (params, etad) = model(&Fixture::open(folder, "detector_small")?)?;
+pub(super) fn check(f: &mut Fixture, small: &Small) -> Result<(), Error> {
+    let (params, etad) = small.model()?;
     let toy = Toy::new(f)?;
     let frames = f.get("frames")?;
     let [inputs, time] = [0, 1].map(|d| frames.size()[d] as usize);
@@ -73,7 +72,7 @@ pub(super) fn check(f: &mut Fixture, folder: &Path) -> Result<(), Error> {
             Ok::<_, Infallible>(Tensor::stack(&clips, 0))
         };
         let mut seen = None;
-        let prepared = |x: &Tensor| batch(f, x.shallow_clone(), "anchors", "gt_", "");
+        let prepared = |x: &Tensor| small.batch(f, x.shallow_clone(), "anchors", "gt_", "");
         let mut failed = None;
         let detector = |x: &Tensor| {
             let mut gradients = Gradients::none(&params);

@@ -1,13 +1,16 @@
 //! The fixtures of ETAD.
 
+mod network;
+mod sgs;
+mod trajectory;
+
 use std::path::Path;
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
+use self::network::{GRADIENT, OUTPUT, Small};
 use super::fixture::{Error, Fixture};
-use super::{Check, Checked, encoders, sgs};
-use crate::config::EtadConfig;
-use crate::config::settings::{Common, Optimiser, Preset};
+use super::{Checked, encoders};
 use crate::data::windows::rescale;
 use crate::data::{Features, Segment};
 use crate::eval::{Detection, nms};
@@ -15,104 +18,41 @@ use crate::nn::layers::boundaries::{boundary_curve, boundary_mask};
 use crate::nn::layers::map_losses::balanced_cross_entropy;
 use crate::nn::layers::roi_align::{Precision, RoiAlign};
 use crate::nn::models::etad::labels::match_instances;
-use crate::nn::models::etad::losses::{self, Draws};
+use crate::nn::models::etad::losses;
 use crate::nn::models::etad::proposals::{Anchor, Lattice};
-use crate::nn::models::etad::{Batch, Etad, decode, overlap};
+use crate::nn::models::etad::{decode, overlap};
 use crate::nn::network::{VideoClasses, with_video_classes};
-use crate::nn::optim::{Adam, AdamOptions, Gradients};
-use crate::nn::params::Params;
+use crate::nn::optim::Gradients;
 
-pub(super) const OUTPUT: f64 = 2e-5;
-const GRADIENT: f64 = 1e-4;
-
-/// Recomputes the fixtures of a folder.
+/// Recomputes the fixtures of a folder, all of the network that the configuration of `detector_small` describes.
 pub(super) fn check(folder: &Path, manifest: &serde_json::Value) -> Result<Checked, Error> {
+    let small = Small::of(folder, manifest)?;
     let (mut checks, mut not_covered) = (Vec::new(), Vec::new());
     for name in manifest["fixtures"].as_object().into_iter().flat_map(|f| f.keys()) {
-        match one(folder, name)? {
-            Some(more) => checks.extend(more),
-            None => not_covered.push(name.clone()),
-        }
+        let run: fn(&mut Fixture, &Small) -> Result<(), Error> = match name.as_str() {
+            "detector_small" => detector,
+            "roi_align" => |f, _| roi_align(f),
+            "labels" => |f, _| labels(f),
+            "losses" => |f, _| loss_functions(f),
+            "postprocess" => |f, _| post_processing(f),
+            "train_steps" => trajectory::check,
+            "sgs" => sgs::check,
+            "r2plus1d_parts" => |f, _| encoders::r2plus1d_parts(f),
+            _ => {
+                not_covered.push(name.clone());
+                continue;
+            }
+        };
+        let mut fixture = Fixture::open(folder, name)?;
+        run(&mut fixture, &small)?;
+        checks.extend(fixture.checks);
     }
     Ok(("etad".into(), checks, not_covered))
 }
 
-/// Recomputes one fixture; `None` for an unknown one.
-fn one(folder: &Path, name: &str) -> Result<Option<Vec<Check>>, Error> {
-    let run: fn(&mut Fixture, &Path) -> Result<(), Error> = match name {
-        "detector_small" => detector,
-        "roi_align" => roi_align,
-        "labels" => labels,
-        "losses" => loss_functions,
-        "postprocess" => post_processing,
-        "train_steps" => train_steps,
-        "sgs" => sgs::check,
-        "r2plus1d_parts" => encoders::r2plus1d_parts,
-        _ => return Ok(None),
-    };
-    let mut fixture = Fixture::open(folder, name)?;
-    run(&mut fixture, folder)?;
-    Ok(Some(fixture.checks))
-}
-
-fn small_config() -> EtadConfig {
-    let published = EtadConfig::preset(Preset::Activitynet).expect("ETAD has every preset");
-    EtadConfig { common: Common { window: 32, ..published.common }, max_duration: 32, roi_bins: 8, ratio: 0.2, ..published }
-}
-
-pub(super) fn model(weights: &Fixture) -> Result<(Params, Etad), Error> {
-    let mut params = Params::new(0, Device::Cpu);
-    let etad = Etad::new(&mut params, &small_config(), 16, None);
-    params.assign("state of detector_small", weights.group("state."))?;
-    Ok((params, etad))
-}
-
-fn anchors(tensor: &Tensor) -> Vec<Vec<Anchor>> {
-    let per_input = tensor.size()[1] as usize;
-    let flat = Vec::<f32>::try_from(tensor.reshape([-1])).expect("a float array");
-    let pairs: Vec<Anchor> = flat.chunks_exact(2).map(|p| (p[0], p[1])).collect();
-    pairs.chunks_exact(per_input).map(<[Anchor]>::to_vec).collect()
-}
-
-/// A batch from arrays under `prefix`, whose keys differ a little between the fixtures.
-pub(super) fn batch(f: &Fixture, x: Tensor, a: &str, gt: &str, noise: &str) -> Result<Batch, Error> {
-    let draws = (0..3).map(|s| {
-        let draw = |name: &str| f.get(&format!("{noise}noise.s{s}.{name}"));
-        Ok(Draws {
-            iou_class: draw("iou_cls")?,
-            iou_mid: draw("iou_mid")?,
-            iou_low: draw("iou_low")?,
-            start: draw("cls_start")?,
-            end: draw("cls_end")?,
-        })
-    });
-    let anchors = anchors(&f.get(a)?);
-    let n = anchors.iter().map(Vec::len).sum::<usize>() as i64;
-    Ok(Batch {
-        x,
-        anchors,
-        start: f.get(&format!("{gt}start"))?,
-        end: f.get(&format!("{gt}end"))?,
-        matched: f.get(&format!("{gt}bbox"))?.view([-1, 2]),
-        classes: Tensor::zeros([n], (Kind::Int64, Device::Cpu)),
-        draws: draws.collect::<Result<_, Error>>()?,
-        class_draw: Tensor::zeros([n], (Kind::Float, Device::Cpu)),
-    })
-}
-
-fn compare_terms(f: &mut Fixture, prefix: &str, terms: &[(String, f64)], tolerance: f64) -> Result<(), Error> {
-    for (name, value) in terms {
-        let key = format!("{prefix}loss.{name}");
-        if f.has(&key) {
-            f.compare(&key, &Tensor::from(*value), tolerance)?;
-        }
-    }
-    Ok(())
-}
-
-fn detector(f: &mut Fixture, _: &Path) -> Result<(), Error> {
-    let (params, etad) = model(f)?;
-    let batch = batch(f, f.get("input.x")?.set_requires_grad(true), "input.anchors", "gt.", "")?;
+fn detector(f: &mut Fixture, small: &Small) -> Result<(), Error> {
+    let (params, etad) = small.model()?;
+    let batch = small.batch(f, f.get("input.x")?.set_requires_grad(true), "input.anchors", "gt.", "")?;
     let mut gradients = Gradients::none(&params);
     gradients.watch(&batch.x);
     let mut traces = Vec::new();
@@ -123,15 +63,25 @@ fn detector(f: &mut Fixture, _: &Path) -> Result<(), Error> {
         f.compare(&format!("out.s{i}.reg"), &trace.reg, OUTPUT)?;
         f.compare(&format!("out.s{i}.anchors_out"), &trace.refined, OUTPUT)?;
     }
-    compare_terms(f, "", &terms, OUTPUT)?;
+    for (name, value) in &terms {
+        let key = format!("loss.{name}");
+        if f.has(&key) {
+            f.compare(&key, &Tensor::from(*value), OUTPUT)?;
+        }
+    }
     if let Some(gradient) = gradients.of_watched() {
         f.compare("grad.input_x", &gradient, GRADIENT)?;
     }
     for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
         let norm = gradient.as_ref().map_or(0.0, |g| g.norm().double_value(&[]));
         f.compare_relative(&format!("gradnorm.{name}"), norm, GRADIENT)?;
+        let key = format!("grad.{name}");
+        if let Some(gradient) = gradient.as_ref().filter(|_| f.has(&key)) {
+            // Relative to the largest element of the network's gradient: those of dead units are nothing but rounding.
+            f.compare(&key, gradient, GRADIENT * f.get(&key)?.abs().max().double_value(&[]).max(0.1))?;
+        }
     }
-    let lattice = Lattice { time: 32, max_duration: 32 };
+    let lattice = small.lattice();
     let all: Vec<Anchor> = lattice.valid().into_iter().map(|(d, t)| lattice.anchor(d, t)).collect();
     let inferred = etad.infer(&f.get("input.x")?.narrow(0, 0, 1), &[all]);
     f.compare("infer.anchors_mean", &inferred.segments, OUTPUT)?;
@@ -139,7 +89,7 @@ fn detector(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     f.compare("infer.tem", &Tensor::stack(&[inferred.start, inferred.end], 1), OUTPUT)
 }
 
-fn roi_align(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+fn roi_align(f: &mut Fixture) -> Result<(), Error> {
     for case in 0.. {
         let key = |what: &str| format!("case{case}.{what}");
         if !f.has(&key("feature")) {
@@ -175,7 +125,7 @@ fn roi_align(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn labels(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+fn labels(f: &mut Fixture) -> Result<(), Error> {
     for key in f.keys("") {
         let Some(set) = key.strip_suffix(".anchors_map") else { continue };
         let size = f.get(&key)?.size();
@@ -219,7 +169,7 @@ fn labels(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn loss_functions(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+fn loss_functions(f: &mut Fixture) -> Result<(), Error> {
     let compare = |f: &mut Fixture, key: String, leaf: &Tensor, loss: Option<Tensor>, grad: String| -> Result<(), Error> {
         f.compare(&key, loss.as_ref().unwrap_or(&Tensor::from(0.0)), OUTPUT)?;
         if let (Some(loss), true) = (loss, f.has(&grad)) {
@@ -255,7 +205,7 @@ fn loss_functions(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn post_processing(f: &mut Fixture, _: &Path) -> Result<(), Error> {
+fn post_processing(f: &mut Fixture) -> Result<(), Error> {
     for key in f.keys("boundary.") {
         let Some(case) = key.strip_suffix(".in") else { continue };
         let mask: Vec<f32> = boundary_mask(&f.floats(&key)?).into_iter().map(f32::from).collect();
@@ -288,32 +238,4 @@ fn post_processing(f: &mut Fixture, _: &Path) -> Result<(), Error> {
     )?;
     f.compare("video.out_score", &Tensor::from_slice(&out.iter().map(|d| d.score).collect::<Vec<_>>()), 1e-9)?;
     f.compare("video.out_class", &Tensor::from_slice(&out.iter().map(|d| d.label as i64).collect::<Vec<_>>()), 0.0)
-}
-
-/// Adam amplifies the rounding of gradients near zero, so values after steps have wider tolerances (specification §13).
-fn train_steps(f: &mut Fixture, folder: &Path) -> Result<(), Error> {
-    let (params, etad) = model(&Fixture::open(folder, "detector_small")?)?;
-    let mut adam = Adam::new(&params, AdamOptions { rule: Optimiser::Adamw, weight_decay: 1e-4, spare_plain: false, slow: &[] });
-    for step in 0.. {
-        let prefix = format!("step{step}.");
-        if !f.has(&format!("{prefix}x")) {
-            break;
-        }
-        let batch = batch(f, f.get(&format!("{prefix}x"))?, &format!("{prefix}anchors"), &format!("{prefix}gt_"), &prefix)?;
-        let mut gradients = Gradients::none(&params);
-        let terms = etad.backward(&params, &batch, &mut gradients, |_| {});
-        compare_terms(f, &prefix, &terms, if step == 0 { OUTPUT } else { 3e-4 })?;
-        f.compare_relative(&format!("{prefix}gradnorm_total"), gradients.norm(), if step == 0 { GRADIENT } else { 2e-3 })?;
-        adam.step(&params, &gradients, 1e-3);
-        for (name, tensor) in params.entries() {
-            f.compare_relative(&format!("{prefix}paramnorm.{name}"), tensor.norm().double_value(&[]), 2.3e-3)?;
-        }
-    }
-    for (name, tensor) in params.entries() {
-        let key = format!("final.{name}");
-        if f.has(&key) {
-            f.compare(&key, tensor, 2.3e-3)?;
-        }
-    }
-    Ok(())
 }
