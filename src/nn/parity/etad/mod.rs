@@ -72,13 +72,15 @@ fn detector(f: &mut Fixture, small: &Small) -> Result<(), Error> {
     if let Some(gradient) = gradients.of_watched() {
         f.compare("grad.input_x", &gradient, GRADIENT)?;
     }
+    let total = gradients.norm();
     for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
         let norm = gradient.as_ref().map_or(0.0, |g| g.norm().double_value(&[]));
         f.compare_relative(&format!("gradnorm.{name}"), norm, GRADIENT)?;
         let key = format!("grad.{name}");
         if let Some(gradient) = gradient.as_ref().filter(|_| f.has(&key)) {
-            // Relative to the largest element of the network's gradient: those of dead units are nothing but rounding.
-            f.compare(&key, gradient, GRADIENT * f.get(&key)?.abs().max().double_value(&[]).max(0.1))?;
+            // Relative to the largest element of the tensor, or a share of the whole gradient: what cancels is rounding.
+            let largest = f.get(&key)?.abs().max().double_value(&[]).max(1e-3 * total);
+            f.compare(&key, gradient, GRADIENT * largest)?;
         }
     }
     let lattice = small.lattice();
