@@ -4,6 +4,7 @@
 //! `etalon-cell peaks THREADS DEVICE` what the machine can do at most, `etalon-cell parity FOLDER json|text` compares a model with
 //! its authors' arrays, `etalon-cell extract REQUEST json|- quiet|-` makes feature files, `etalon-cell probe` says which libtorch it found.
 
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,7 +19,28 @@ use etalon::run::cell::{self, JsonLines};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match arguments.as_slice() {
+    // A job has a log for what goes wrong; elsewhere it is said once, by the error.
+    let has_log = matches!(arguments.as_slice(), ["run" | "profile", _]);
+    if !has_log {
+        std::panic::set_hook(Box::new(|_| ()));
+    }
+    let result = catch_unwind(|| run(&arguments)).unwrap_or_else(|panic| {
+        if has_log {
+            resume_unwind(panic);
+        }
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow::anyhow!("etalon-cell failed: {}; report it", text.and_then(|text| text.lines().next()).unwrap_or("it said nothing")))
+    });
+    result
+        .unwrap_or_else(|error| {
+            cli::ui::report_error(&error);
+            Exit::of(&error)
+        })
+        .into()
+}
+
+fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
+    match arguments {
         ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout())).map(|()| Exit::Done).map_err(Into::into),
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
@@ -40,13 +62,7 @@ fn main() -> ExitCode {
             Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features"))
         }
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
-    };
-    result
-        .unwrap_or_else(|error| {
-            cli::ui::report_error(&error);
-            Exit::of(&error)
-        })
-        .into()
+    }
 }
 
 /// What the machine can do at most, in a process of its own: the arrays of the triad are large.

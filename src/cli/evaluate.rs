@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Exit, Ui};
 use crate::base::fsio;
+use crate::eval::coverage::Coverage;
 use crate::eval::json::DetectionFile;
 use crate::eval::{self, GroundTruth, Rules, Scores, Thresholds};
 
@@ -89,6 +90,8 @@ struct Output {
     detections: usize,
     /// Detections whose label the ground truth lacks; they are not scored.
     ignored: usize,
+    /// How detections and ground truth fit together.
+    input: Coverage,
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
@@ -104,15 +107,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let truth = GroundTruth::parse(&read(&files.ground_truth, "--ground-truth")?, &files.ground_truth, &files.subset)?;
     let detections = DetectionFile::parse(&read(&files.detections, "--detections")?, &files.detections, &truth)?;
     let scores = eval::evaluate_rows(&truth, detections.rows(), tiou.as_slice(), rules, &args.recall)?;
-    if !detections.unknown_labels.is_empty() {
-        ui.remark(unknown_labels(&detections));
-    }
+    let input = Coverage::of(&truth, &detections);
+    input.notes().iter().for_each(|note| ui.remark(format!("note: {note}")));
     let output = Output {
         subset: files.subset.clone(),
         videos: truth.video_count(),
         instances: truth.instance_count(rules),
         detections: detections.len(),
         ignored: detections.unknown_labels.values().sum(),
+        input,
         scores,
     };
     if ui.json {
@@ -126,13 +129,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 fn read(path: &Path, option: &str) -> anyhow::Result<String> {
     fsio::read_text(path).with_context(|| format!("{option} needs a JSON file that exists and is UTF-8 text"))
-}
-
-fn unknown_labels(detections: &DetectionFile) -> String {
-    let count: usize = detections.unknown_labels.values().sum();
-    let some: Vec<&str> = detections.unknown_labels.keys().take(5).map(String::as_str).collect();
-    let more = if detections.unknown_labels.len() > some.len() { ", …" } else { "" };
-    format!("note: {count} detections have a label that no evaluated instance has and are not scored: {}{more}", some.join(", "))
 }
 
 /// One row per class, then the mean, then recall; one column per threshold, in percent.

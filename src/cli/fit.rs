@@ -25,6 +25,8 @@ use crate::report::figures::forecast::Score;
   etalon fit results --experiment sbhar                only those of that experiment
   etalon fit --curve scores.csv --by model --json      any table with columns n, score and (optionally) seed
   etalon fit --curve loss.csv --decreasing             losses
+  etalon fit --curve table.csv --percent               percentages; separators and usual names are found
+  etalon fit --curve paper.csv --sd-column std --seeds 5    means and deviations as papers print them
 
 A row of the table whose score is empty asks for a forecast at its n.")]
 pub struct Args {
@@ -87,7 +89,8 @@ struct Fitted<'a> {
 }
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let Read { series, direction } = args.source.read()?;
+    let Read { series, direction, note } = args.source.read()?;
+    note.iter().for_each(|note| ui.remark(format!("note: {note}")));
     if let Some(target) = args.target.iter().find(|&&t| !(t >= 0.0 && (t <= 1.0 || direction == Direction::Decreasing) && t.is_finite())) {
         return Err(Error::Target(*target).into());
     }

@@ -1,6 +1,7 @@
 //! Curves from a store or from a table, for the verbs that fit them.
 
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -22,7 +23,7 @@ pub enum Error {
         source: csv::Error,
     },
     /// A column is missing.
-    #[error("{} has no column {column:?}; its header is {header}", path.display())]
+    #[error("{} has no column {column:?}; its header is {header}; {hint}", path.display())]
     Column {
         /// The file.
         path: PathBuf,
@@ -30,6 +31,8 @@ pub enum Error {
         column: String,
         /// What is there.
         header: String,
+        /// How to name another.
+        hint: &'static str,
     },
     /// A field is no number.
     #[error("{}:{line}: column {column:?} holds {value:?}, which is {problem}", path.display())]
@@ -89,6 +92,8 @@ pub(super) struct Series {
     pub asked: Vec<At>,
     /// Size at which all seeds share their videos, where that is known.
     pub pool: Option<f64>,
+    /// The scores stand for means and deviations: no training gave one of them.
+    pub summarised: bool,
 }
 
 fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
@@ -99,7 +104,7 @@ fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Serie
     };
     let series = |(name, records): (String, Vec<Record>)| {
         let observations = records.iter().map(observation).collect();
-        Series { name, observations, asked: Vec::new(), pool: pool(&records) }
+        Series { name, observations, asked: Vec::new(), pool: pool(&records), summarised: false }
     };
     Ok(curves.into_iter().map(series).collect())
 }
@@ -130,7 +135,9 @@ impl Source {
     pub fn read(&self) -> anyhow::Result<Read> {
         let read = match (&self.curve, &self.store) {
             (Some(file), _) => read_table(file, &self.columns)?,
-            (None, Some(store)) => Read { series: read_store(store, self.experiment.as_deref())?, direction: Direction::Increasing },
+            (None, Some(store)) => {
+                Read { series: read_store(store, self.experiment.as_deref())?, direction: Direction::Increasing, note: None }
+            }
             (None, None) => anyhow::bail!("name a store or a table (--curve FILE)"),
         };
         if read.series.is_empty() {
@@ -146,22 +153,40 @@ struct Columns {
     /// Column of the table whose values tell the curves apart; without it, a column "curve" or "curve_id" where there is one.
     #[arg(long, value_name = "COLUMN", requires = "curve")]
     by: Option<String>,
-    /// Column of the numbers of training videos; without it, the first of n, n_videos, videos, size, x.
+    /// Column of the numbers of training videos; without it, the first of n, n_videos, num_videos, videos, train_size, samples,
+    /// size, x.
     #[arg(long = "n-column", value_name = "COLUMN", requires = "curve")]
     n: Option<String>,
-    /// Columns of the scores, several for a column per seed; without it, score, loss or error, or else s0, s1, s2, …
+    /// Columns of the scores, several for a column per seed; without it, the first of score, map, map_mean, average_map, accuracy,
+    /// acc, auc, f1, miou, mean, loss, error, or else s0, s1, s2, …
     #[arg(long = "score-column", value_name = "COLUMNS", value_delimiter = ',', requires = "curve")]
     score: Vec<String>,
+    /// Column of standard deviations over repeated trainings, where a row is their mean, as papers print it (needs --seeds).
+    #[arg(long = "sd-column", value_name = "COLUMN", requires = "curve", requires = "seeds")]
+    sd: Option<String>,
+    /// Number of trainings behind every mean of the table (with --sd-column).
+    #[arg(long, value_name = "COUNT", requires = "sd", value_parser = clap::value_parser!(u32).range(2..))]
+    seeds: Option<u32>,
+    /// The scores are percentages.
+    #[arg(long, requires = "curve")]
+    percent: bool,
     /// The scores are losses: smaller is better. A column named loss or error says so by its name.
     #[arg(long)]
     decreasing: bool,
 }
+
+/// Names of the column of sizes, the first that is there.
+const SIZES: [&str; 8] = ["n", "n_videos", "num_videos", "videos", "train_size", "samples", "size", "x"];
+/// Names of the column of scores.
+const SCORES: [&str; 12] = ["score", "map", "map_mean", "average_map", "accuracy", "acc", "auc", "f1", "miou", "mean", "loss", "error"];
 
 /// A table of curves.
 pub(super) struct Read {
     /// In the order of their first row.
     pub series: Vec<Series>,
     pub direction: Direction,
+    /// What was found in the table and not used, with how to use it.
+    pub note: Option<String>,
 }
 
 /// Where things stand in a table.
@@ -169,6 +194,8 @@ struct Places {
     header: csv::StringRecord,
     n: usize,
     scores: Vec<usize>,
+    /// Deviations, and the number of trainings behind each.
+    sd: Option<(usize, u32)>,
     seed: Option<usize>,
     by: Option<usize>,
 }
@@ -176,29 +203,40 @@ struct Places {
 impl Places {
     fn find(path: &Path, header: csv::StringRecord, columns: &Columns) -> Result<Self, Error> {
         let at = |name: &str| header.iter().position(|h| h.eq_ignore_ascii_case(name));
-        let missing = |name: &str| Error::Column {
+        let missing = |name: &str, hint: &'static str| Error::Column {
             path: path.to_owned(),
             column: name.to_owned(),
             header: header.iter().collect::<Vec<_>>().join(", "),
+            hint,
         };
-        let named = |name: &Option<String>| name.as_ref().map(|name| at(name).ok_or_else(|| missing(name))).transpose();
+        const NAMED: &str = "correct the name";
+        let named = |name: &Option<String>| name.as_ref().map(|name| at(name).ok_or_else(|| missing(name, NAMED))).transpose();
         let first = |names: &[&str]| names.iter().find_map(|name| at(name));
         let n = match named(&columns.n)? {
             Some(n) => n,
-            None => first(&["n", "n_videos", "videos", "size", "x"]).ok_or_else(|| missing("n"))?,
+            None => first(&SIZES).ok_or_else(|| missing("n", "name the column of training videos with --n-column"))?,
         };
-        let scores = match first(&["score", "loss", "error"]) {
+        let scores = match first(&SCORES) {
             _ if !columns.score.is_empty() => {
-                columns.score.iter().map(|name| at(name).ok_or_else(|| missing(name))).collect::<Result<_, _>>()?
+                columns.score.iter().map(|name| at(name).ok_or_else(|| missing(name, NAMED))).collect::<Result<_, _>>()?
             }
             Some(score) => vec![score],
             None => (0..).map_while(|seed| at(&format!("s{seed}"))).collect(),
         };
         if scores.is_empty() {
-            return Err(missing("score"));
+            return Err(missing("score", "name the column of scores with --score-column"));
         }
         let by = named(&columns.by)?.or_else(|| first(&["curve", "curve_id"]));
-        Ok(Self { n, scores, seed: at("seed"), by, header })
+        let sd = named(&columns.sd)?.zip(columns.seeds);
+        Ok(Self { n, scores, sd, seed: at("seed"), by, header })
+    }
+
+    /// A column of deviations that nobody asked for.
+    fn unused(&self) -> Option<String> {
+        let deviation =
+            |name: &&str| ["sd", "std"].iter().any(|s| name.eq_ignore_ascii_case(s) || name.to_lowercase().ends_with(&format!("_{s}")));
+        let name = self.header.iter().filter(|_| self.sd.is_none()).find(deviation)?;
+        Some(format!("column {name:?} is not used: as the deviation over N trainings per row it counts with --sd-column {name} --seeds N"))
     }
 
     /// Whether the scores are losses by their name.
@@ -210,28 +248,43 @@ impl Places {
 /// Reads a table.
 fn read_table(path: &Path, columns: &Columns) -> Result<Read, Error> {
     let broken = |source| Error::Csv { path: path.to_owned(), source };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_path(path).map_err(broken)?;
+    let delimiter = delimiter(path).map_err(|e| broken(e.into()))?;
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).comment(Some(b'#')).from_path(path).map_err(broken)?;
     let places = Places::find(path, reader.headers().map_err(broken)?.clone(), columns)?;
     let direction = if columns.decreasing || places.losses() { Direction::Decreasing } else { Direction::Increasing };
     let file_name = path.file_stem().map_or_else(|| "curve".to_owned(), |s| s.to_string_lossy().into_owned());
     let mut series: Vec<Series> = Vec::new();
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for row in reader.records() {
-        let row = Row { path, places: &places, row: row.map_err(broken)? };
+        let row = Row { path, places: &places, row: row.map_err(broken)?, comma: delimiter != b',', percent: columns.percent };
         let name = places.by.map_or_else(|| file_name.clone(), |at| row.field(at).to_owned());
         let position = *known.entry(name.clone()).or_insert_with(|| {
-            series.push(Series { name, observations: Vec::new(), asked: Vec::new(), pool: None });
+            series.push(Series { name, observations: Vec::new(), asked: Vec::new(), pool: None, summarised: false });
             series.len() - 1
         });
         row.into_series(&mut series[position], direction)?;
     }
-    Ok(Read { series, direction })
+    Ok(Read { series, direction, note: places.unused() })
+}
+
+/// What separates the fields: whichever of comma, semicolon and tab the header holds most of.
+fn delimiter(path: &Path) -> std::io::Result<u8> {
+    let mut lines = std::io::BufReader::new(std::fs::File::open(path)?).lines();
+    let is_header = |line: &std::io::Result<String>| line.as_ref().is_ok_and(|l| !l.starts_with('#') && !l.trim().is_empty());
+    let header = lines.find(is_header).transpose()?.unwrap_or_default();
+    let count = |byte: u8| header.bytes().filter(|b| *b == byte).count();
+    // Of equals the last one counts: the comma.
+    Ok(*[b'\t', b';', b','].iter().max_by_key(|byte| count(**byte)).expect("there are three"))
 }
 
 struct Row<'a> {
     path: &'a Path,
     places: &'a Places,
     row: csv::StringRecord,
+    /// A comma separates no fields, so in a number it is the decimal sign.
+    comma: bool,
+    percent: bool,
 }
 
 impl Row<'_> {
@@ -245,7 +298,9 @@ impl Row<'_> {
     }
 
     fn number(&self, at: usize) -> Result<f64, Error> {
-        self.field(at).parse().map_err(|_| self.bad(at, "not a number"))
+        let text = self.field(at);
+        let number = if self.comma { text.replacen(',', ".", 1).parse() } else { text.parse() };
+        number.map_err(|_| self.bad(at, "not a number"))
     }
 
     /// The row's scores; without any it asks for a forecast.
@@ -260,10 +315,18 @@ impl Row<'_> {
             series.asked.push(At::Videos(n));
         }
         for at in given {
-            let score = self.number(at)?;
+            let unit = if self.percent { 100.0 } else { 1.0 };
+            let score = self.number(at)? / unit;
             match direction {
                 Direction::Increasing if !(0.0..=1.0).contains(&score) => {
-                    return Err(self.bad(at, "outside 0..1; divide percentages by 100, or give --decreasing for losses"));
+                    let problem = if self.percent {
+                        "no percentage: it lies outside 0..100"
+                    } else if score > 0.0 && score <= 100.0 {
+                        "outside 0..1; give --percent if the scores are percentages, or --decreasing for losses"
+                    } else {
+                        "outside 0..1; give --decreasing for losses"
+                    };
+                    return Err(self.bad(at, problem));
                 }
                 Direction::Decreasing if !(score >= 0.0 && score.is_finite()) => {
                     return Err(self.bad(at, "no loss: it must be finite and not negative"));
@@ -280,10 +343,44 @@ impl Row<'_> {
                     self.bad(n_at, "there twice with the same seed; if the table holds several curves, tell them apart with --by COLUMN")
                 );
             }
-            series.observations.push(Observation { n, score, seed });
+            match self.places.sd {
+                None => series.observations.push(Observation { n, score, seed }),
+                Some((of_sd, seeds)) => {
+                    let sd = self.number(of_sd)? / unit;
+                    if !(sd >= 0.0 && sd.is_finite()) {
+                        return Err(self.bad(of_sd, "no standard deviation: it must not be negative"));
+                    }
+                    series.summarised = true;
+                    let scores = with_moments(score, sd, seeds);
+                    if direction == Direction::Increasing && scores.iter().any(|score| !(0.0..=1.0).contains(score)) {
+                        return Err(self.bad(of_sd, "too large for this mean: scores lie in 0..1"));
+                    }
+                    series.observations.extend(scores.into_iter().map(|score| Observation { n, score, seed: None }));
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// As many scores with exactly this mean and sample deviation. The curve engine reads mean, deviation and number of a size and
+/// nothing else, so that any scores with these moments are the same observations to it.
+fn with_moments(mean: f64, sd: f64, count: u32) -> Vec<f64> {
+    let k = f64::from(count);
+    // Half of them below the mean and half above, as near as can be; for an odd number the middle one lies on it.
+    let pairs = f64::from(count / 2) * 2.0;
+    let off = sd * ((k - 1.0) / pairs).sqrt();
+    (0..count)
+        .map(|i| {
+            if i + 1 == count && count % 2 == 1 {
+                mean
+            } else if i % 2 == 0 {
+                mean - off
+            } else {
+                mean + off
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -324,7 +421,9 @@ mod tests {
         assert!(at("n,score\n10,45.2\n").starts_with("scores.csv:2: column \"score\" holds \"45.2\", which is outside 0..1"));
         assert!(at("n,score\n0,0.5\n").starts_with("scores.csv:2: column \"n\" holds \"0\""));
         assert!(at("n,score,seed\n5,0.5,x\n").starts_with("scores.csv:2: column \"seed\""));
-        assert_eq!(at("count,score\n"), "scores.csv has no column \"n\"; its header is count, score");
+        let text = "scores.csv has no column \"n\"; its header is count, score; name the column of training videos with --n-column";
+        assert_eq!(at("count,score\n"), text);
+        assert!(at("n,score\n10,45.2\n").contains("--percent") && !at("n,score\n10,450\n").contains("--percent"));
         assert!(at("n,score\n10,0.5,7\n").starts_with("scores.csv"));
     }
 
@@ -353,5 +452,32 @@ mod tests {
         let text = "model,n,score,seed\na,10,0.1,0\nb,10,0.2,0\n";
         assert!(message(table_of(text, None, Direction::Increasing)).contains("--by COLUMN"));
         assert!(table_of("n,score\n10,0.1\n10,0.2\n", None, Direction::Increasing).is_ok());
+    }
+
+    #[test]
+    fn tables_are_read_as_programs_and_papers_write_them() {
+        let scores = |text: &str, columns: &Columns| {
+            read(text, columns).unwrap().series.remove(0).observations.iter().map(|o| (o.n, o.score)).collect::<Vec<_>>()
+        };
+        let plain = Columns::default();
+        let wanted = [(10.0, 0.125), (20.0, 0.201)];
+        assert_eq!(scores("n;score\n10;0,125\n20;0,201\n", &plain), wanted);
+        assert_eq!(scores("n\tscore\n10\t0.125\n20\t0.201\n", &plain), wanted);
+        assert_eq!(scores("train_size,accuracy\n10,0.125\n20,0.201\n", &plain), wanted);
+        assert_eq!(scores("num_videos,mAP\n10,12.5\n20,20.1\n", &Columns { percent: true, ..plain }), wanted);
+    }
+
+    #[test]
+    fn a_mean_with_its_deviation_counts_as_the_trainings_behind_it() {
+        for seeds in [2, 3, 5, 6] {
+            let columns = Columns { sd: Some("map_std".into()), seeds: Some(seeds), ..Columns::default() };
+            let series = read("size,map_mean,map_std\n10,0.3,0.02\n20,0.4,0.01\n", &columns).unwrap().series.remove(0);
+            assert!(series.summarised && series.observations.len() == 2 * seeds as usize);
+            let first: Vec<f64> = series.observations.iter().filter(|o| o.n == 10.0).map(|o| o.score).collect();
+            assert!((crate::stats::mean(&first).unwrap() - 0.3).abs() < 1e-12);
+            assert!((crate::stats::standard_deviation(&first).unwrap() - 0.02).abs() < 1e-12);
+        }
+        let columns = Columns { sd: Some("sd".into()), seeds: Some(3), ..Columns::default() };
+        assert!(message(read("n,score,sd\n10,0.01,0.5\n", &columns).map(|r| r.series)).contains("too large"));
     }
 }

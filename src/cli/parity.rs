@@ -47,7 +47,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 pub fn check(folder: &std::path::Path, ui: &Ui) -> anyhow::Result<Exit> {
     // One thread: the fixtures' training steps amplify the rounding that another division of the work causes.
     crate::nn::runtime::prepare(1);
-    let parity = crate::nn::parity::run(folder)?;
+    let parity = crate::detectors::native::guarded(|| Ok(crate::nn::parity::run(folder)))??;
     if ui.json {
         ui.json(&parity)?;
     } else {

@@ -45,6 +45,9 @@ struct Plan {
     fractions: Vec<Size>,
     cells: usize,
     training: Vec<Training>,
+    /// What was mended, dropped or left out while the annotations were read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     /// Features or videos that a run needs and that are not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<String>,
@@ -132,6 +135,7 @@ fn plan(prepared: &Prepared, store: Option<&std::path::Path>) -> anyhow::Result<
         test_videos: prepared.split.test.len(),
         models,
         fractions,
+        notes: prepared.corpus.dataset.notes.iter().cloned().chain(prepared.split.note()).collect(),
         missing: prepared.experiment.expect_inputs().err().map(|error| error.to_string()),
         progress,
         progress_unknown,
@@ -182,6 +186,7 @@ fn print(plan: &Plan, ui: &Ui) {
     if !lengths.is_empty() {
         ui.line(format!("training of a cell: {}", lengths.join(", ")));
     }
+    plan.notes.iter().for_each(|note| ui.line(format!("note: {note}")));
     if let Some(missing) = &plan.missing {
         ui.line(format!("cannot run yet: {missing}"));
     }

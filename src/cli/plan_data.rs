@@ -145,7 +145,8 @@ struct Output {
 
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     check_conversions(args)?;
-    let Read { series, direction } = args.source.read()?;
+    let Read { series, direction, note } = args.source.read()?;
+    note.iter().for_each(|note| ui.remark(format!("note: {note}")));
     let path = args.source.path();
     // A loss may be any positive number.
     if !(args.target > 0.0 && args.target.is_finite() && (direction == Direction::Decreasing || args.target <= 1.0)) {

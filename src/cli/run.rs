@@ -3,6 +3,8 @@
 mod adaptive;
 mod progress;
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,7 +16,7 @@ use crate::base::{Percent, Span, origin};
 use crate::curves::At;
 use crate::profile::Machine;
 use crate::protocol::Cell;
-use crate::run::{Error, Prepared, Stop, Tally, Worker, cell_program};
+use crate::run::{Error, FailedCell, Prepared, Stop, Tally, Worker, cell_program};
 use crate::store::{PlannedCell, Store};
 
 use adaptive::{Spending, Task};
@@ -159,6 +161,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let machine = Machine::here();
     let (jobs, threads) = parallelism(args.jobs, args.threads, machine.usable_cores, args.device != "cpu");
     let stop = Stop::on_signals()?;
+    let told = RefCell::new(BTreeSet::new());
     let work = |cells: &[Cell]| {
         let progress = Progress::new(ui, cells.len());
         let worker = Worker {
@@ -176,6 +179,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         };
         let tally = worker.run(cells);
         progress.finish();
+        told.borrow_mut().extend(progress.told());
         tally.context("the run was stopped; finished cells are kept")
     };
     let (tally, adaptive) = match args.budget {
@@ -193,7 +197,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
     };
     let (store, experiment, interrupted) = (store.root(), digest.to_string(), stop.requested());
-    conclude(Summary { store, experiment, cells: cells.len(), interrupted, tally, adaptive }, ui)
+    conclude(Summary { store, experiment, cells: cells.len(), interrupted, tally, adaptive }, &told.into_inner(), ui)
 }
 
 /// The experiment file and the store's folder.
@@ -272,14 +276,18 @@ fn parallelism(jobs: Option<usize>, threads: Option<usize>, cores: usize, gpu: b
     }
 }
 
-fn conclude(summary: Summary<'_>, ui: &Ui) -> anyhow::Result<Exit> {
+/// `told` are messages that were shown before.
+fn conclude(summary: Summary<'_>, told: &BTreeSet<String>, ui: &Ui) -> anyhow::Result<Exit> {
     let Summary { cells, interrupted, tally, adaptive, .. } = &summary;
     if ui.json {
         ui.json(&summary)?;
     } else {
-        for failed in &tally.failed {
-            let PlannedCell { model, fraction, seed, .. } = &failed.cell;
-            ui.line(format!("failed: {model} {fraction} % seed {seed}: {}\n  log: {}", failed.message, failed.log.display()));
+        let mut by_message: BTreeMap<&str, Vec<&FailedCell>> = BTreeMap::new();
+        tally.failed.iter().for_each(|failed| by_message.entry(&failed.message).or_default().push(failed));
+        for (message, cells) in by_message {
+            let names: Vec<String> = cells.iter().map(|c| format!("{} {} % seed {}", c.cell.model, c.cell.fraction, c.cell.seed)).collect();
+            let message = if told.contains(message) { "as said above" } else { message };
+            ui.line(format!("failed: {}: {message}\n  log: {}", names.join(", "), cells[0].log.display()));
         }
         if let Some(spending) = adaptive {
             spending.show(ui);

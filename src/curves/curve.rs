@@ -294,6 +294,7 @@ impl Curve {
         if self.observed.identical() {
             warnings.push(Warning::Identical);
         }
+        warnings.extend(self.observed.floor().map(Warning::Floor));
         warnings.extend(self.largest_fall());
         warnings.extend(self.largest_misfit(families));
         let unsettled = |f: &&FamilyFit| f.stop != Stop::Converged && (f.weight > 0.05 || families.len() == 1);

@@ -148,6 +148,13 @@ impl Observed {
         self.sizes.iter().all(|s| s.mean == self.sizes[0].mean && s.sd.is_none_or(|sd| sd == 0.0))
     }
 
+    /// The best score, where it is next to zero.
+    pub fn floor(&self) -> Option<f64> {
+        const NEXT_TO_ZERO: f64 = 0.03;
+        let best = self.sizes.iter().map(|s| s.mean).fold(0.0, f64::max);
+        (best < NEXT_TO_ZERO).then(|| self.scale.outward(best))
+    }
+
     fn pooled_at(&self, n: f64) -> f64 {
         self.pooled.filter(|pooled| pooled.0 == n).map_or(0.0, |pooled| pooled.1)
     }

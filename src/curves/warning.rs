@@ -13,6 +13,8 @@ pub enum Warning {
     NarrowSpan(f64),
     /// All observations are the same number.
     Identical,
+    /// The best score is next to zero at every size.
+    Floor(f64),
     /// The forecast reaches further than any backtest of this curve.
     FarHorizon {
         /// Forecast size over the largest observed one.
@@ -48,6 +50,10 @@ impl std::fmt::Display for Warning {
                 write!(f, "the largest size is only {span:.2} times the smallest: the prior shapes the curve; add a fraction of 10 or 20 %")
             }
             Self::Identical => write!(f, "all scores are equal: check that they differ by size and seed in the source"),
+            Self::Floor(best) => write!(
+                f,
+                "nothing suggests a rise: no size scores above {best:.3}; check that the model learns at all before collecting data for it"
+            ),
             Self::FarHorizon { factor, tested: Some(tested) } => {
                 write!(
                     f,

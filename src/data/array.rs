@@ -1,4 +1,4 @@
-//! Two-dimensional arrays in `.npy` and `.safetensors` files, memory-mapped and converted to single precision. Formats:
+//! Two-dimensional arrays in `.npy`, `.npz` and `.safetensors` files, memory-mapped (`.npz` is unpacked) and converted to single precision. Formats:
 //! NumPy enhancement proposal 1 (versions 1 to 3) and the safetensors header of JSON offsets.
 
 use std::io::Cursor;
@@ -21,12 +21,31 @@ pub(super) enum Error {
     Malformed(String),
 }
 
+/// The content of a file: mapped, or unpacked from an archive.
+enum Bytes {
+    Mapped(Mmap),
+    Held(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Held(bytes) => bytes,
+        }
+    }
+}
+
 /// An array file with its header read: the data are whole and not yet touched.
 pub(super) struct File {
-    map: Mmap,
+    map: Bytes,
     /// Of the data in `map`.
     offset: usize,
     number: Number,
+    /// The most significant byte of a number comes first.
+    big_endian: bool,
     /// The first dimension is the slow one.
     row_major: bool,
     /// Dimensions as the file gives them.
@@ -42,7 +61,7 @@ pub(super) struct Matrix {
     time_major: bool,
 }
 
-/// Little-endian floating-point forms.
+/// Floating-point forms.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Number {
     F16,
@@ -62,13 +81,15 @@ impl Number {
 }
 
 /// Maps a file and reads its header.
-pub(super) fn open(path: &Path, kind: Kind) -> Result<File, Error> {
+/// `array` names the array of an archive that holds several.
+pub(super) fn open(path: &Path, kind: Kind, array: Option<&str>) -> Result<File, Error> {
     let file = std::fs::File::open(path).map_err(|e| Error::File(fsio::Error::wrap("read", path)(e)))?;
     // SAFETY: the map is only read, as plain bytes. Feature files are inputs that nothing of ours writes; if another
     // process truncates one meanwhile, the read faults and the cell ends as killed, which its record says.
     let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::File(fsio::Error::wrap("map", path)(e)))?;
     match kind {
-        Kind::Npy => npy(map),
+        Kind::Npy => npy(Bytes::Mapped(map)),
+        Kind::Npz => npy(Bytes::Held(member(&map, array)?)),
         Kind::Safetensors => safetensors(map),
     }
 }
@@ -88,14 +109,33 @@ pub(super) fn to_npy(time: usize, channels: usize, values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-fn npy(map: Mmap) -> Result<File, Error> {
+/// The only `.npy` of an archive, or the one named `array`.
+fn member(archive: &[u8], array: Option<&str>) -> Result<Vec<u8>, Error> {
+    let unreadable = |e: String| {
+        Error::Malformed(format!("not a readable .npz file ({e}); it may be truncated or of another form (`dataset.features.kind`)"))
+    };
+    let mut archive = zip::ZipArchive::new(Cursor::new(archive)).map_err(|e| unreadable(e.to_string()))?;
+    let mut names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.strip_suffix(".npy")?.to_owned())).collect();
+    names.sort_unstable();
+    let name = match (array, names.as_slice()) {
+        (Some(wanted), names) if names.iter().any(|name| name == wanted) => wanted.to_owned(),
+        (None, [only]) => only.clone(),
+        _ => return Err(Error::Malformed(format!("it holds the arrays {names:?}; name one of them with `dataset.features.array`"))),
+    };
+    let mut bytes = Vec::new();
+    let mut file = archive.by_name(&format!("{name}.npy")).map_err(|e| unreadable(e.to_string()))?;
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(|e| unreadable(e.to_string()))?;
+    Ok(bytes)
+}
+
+fn npy(map: Bytes) -> Result<File, Error> {
     let mut cursor = Cursor::new(&map[..]);
     let header = NpyHeader::from_reader(&mut cursor).map_err(|e| {
         Error::Malformed(format!("not a readable .npy file ({e}); it may be truncated or of another form (`dataset.features.kind`)"))
     })?;
     let offset = cursor.position() as usize;
     let number = match header.dtype() {
-        DType::Plain(form) if form.endianness() == Endianness::Little => match (form.type_char(), form.size_field()) {
+        DType::Plain(form) => match (form.type_char(), form.size_field()) {
             (TypeChar::Float, 2) => Some(Number::F16),
             (TypeChar::Float, 4) => Some(Number::F32),
             (TypeChar::Float, 8) => Some(Number::F64),
@@ -104,14 +144,12 @@ fn npy(map: Mmap) -> Result<File, Error> {
         _ => None,
     };
     let Some(number) = number else {
-        return Err(Error::Malformed(format!(
-            "numbers of type {}; store little-endian float16, float32 or float64",
-            header.dtype().descr()
-        )));
+        return Err(Error::Malformed(format!("numbers of type {}; store float16, float32 or float64", header.dtype().descr())));
     };
+    let big_endian = matches!(header.dtype(), DType::Plain(form) if form.endianness() == Endianness::Big);
     let row_major = header.order() == Order::C;
     let shape = header.shape().iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
-    whole(File { map, offset, number, row_major, shape })
+    whole(File { map, offset, number, big_endian, row_major, shape })
 }
 
 fn safetensors(map: Mmap) -> Result<File, Error> {
@@ -138,7 +176,7 @@ fn safetensors(map: Mmap) -> Result<File, Error> {
     };
     let offset = view.data().as_ptr() as usize - map.as_ptr() as usize;
     let shape = view.shape().to_vec();
-    whole(File { map, offset, number, row_major: true, shape })
+    whole(File { map: Bytes::Mapped(map), offset, number, big_endian: false, row_major: true, shape })
 }
 
 /// The file if all data its header promises are there.
@@ -156,6 +194,17 @@ fn whole(file: File) -> Result<File, Error> {
 }
 
 impl File {
+    /// The shape without axes of length one, which mean nothing, down to two dimensions: those in front go first, then those
+    /// at the end.
+    pub fn squeeze(&mut self) {
+        while self.shape.len() > 2 && self.shape[0] == 1 {
+            self.shape.remove(0);
+        }
+        while self.shape.len() > 2 && self.shape.last() == Some(&1) {
+            self.shape.pop();
+        }
+    }
+
     /// Sees the two-dimensional file as time by channels; `time_first`: its first dimension is time.
     pub fn into_matrix(self, time_first: bool) -> Matrix {
         let (rows, columns) = (self.shape[0], self.shape[1]);
@@ -170,11 +219,15 @@ impl Matrix {
     pub fn to_f32(&self) -> Vec<f32> {
         let count = self.time * self.channels;
         let bytes = &self.file.map[self.file.offset..][..count * self.file.number.bytes()];
-        let values = match self.file.number {
-            Number::F16 => widen::<f16>(&words(bytes, f16::from_le_bytes)),
-            Number::Bf16 => widen::<bf16>(&words(bytes, bf16::from_le_bytes)),
-            Number::F32 => words(bytes, f32::from_le_bytes),
-            Number::F64 => words(bytes, |w| f64::from_le_bytes(w) as f32),
+        let values = match (self.file.number, self.file.big_endian) {
+            (Number::F16, false) => widen::<f16>(&words(bytes, f16::from_le_bytes)),
+            (Number::F16, true) => widen::<f16>(&words(bytes, f16::from_be_bytes)),
+            // NumPy has no such numbers: they come from safetensors, which is little-endian.
+            (Number::Bf16, _) => widen::<bf16>(&words(bytes, bf16::from_le_bytes)),
+            (Number::F32, false) => words(bytes, f32::from_le_bytes),
+            (Number::F32, true) => words(bytes, f32::from_be_bytes),
+            (Number::F64, false) => words(bytes, |w| f64::from_le_bytes(w) as f32),
+            (Number::F64, true) => words(bytes, |w| f64::from_be_bytes(w) as f32),
         };
         if self.time_major { values } else { transposed(&values, self.channels, self.time) }
     }

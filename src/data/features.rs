@@ -50,6 +50,9 @@ pub struct FeaturesConfig {
     /// Before the video identifier in the file name, such as `"v_"`.
     #[serde(default)]
     pub prefix: String,
+    /// Array of an `.npz` that holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<String>,
 }
 
 /// File form of the features.
@@ -58,6 +61,8 @@ pub struct FeaturesConfig {
 pub enum Kind {
     /// One `.npy` per video.
     Npy,
+    /// One `.npz` per video: its only array, or the one that `array` names.
+    Npz,
     /// One `.safetensors` per video: its only tensor, or the one named `features`.
     Safetensors,
 }
@@ -78,14 +83,16 @@ pub enum Layout {
 pub enum Error {
     /// No file of that name.
     #[error(
-        "{} does not exist: no features for video {video:?}; check `dataset.features.path` and `prefix`, or remove the video from the annotations",
-        path.display()
+        "{} does not exist: no features for video {video:?}; {}check `dataset.features.path` and `prefix`, or remove the video from the annotations",
+        path.display(), beside.iter().map(|name| format!("there is {name} (`dataset.features.kind`); ")).collect::<String>()
     )]
     Missing {
         /// The file looked for.
         path: PathBuf,
         /// Its identifier.
         video: String,
+        /// Files of the same name with other endings.
+        beside: Vec<String>,
     },
     /// The file cannot be opened.
     #[error(transparent)]
@@ -312,6 +319,7 @@ impl Files {
     fn path(&self, video: &str) -> PathBuf {
         let extension = match self.config.kind {
             Kind::Npy => "npy",
+            Kind::Npz => "npz",
             Kind::Safetensors => "safetensors",
         };
         self.config.path.join(format!("{}{video}.{extension}", self.config.prefix))
@@ -325,7 +333,7 @@ impl Files {
     fn matrix(&self, video: &str) -> Result<Matrix, Error> {
         let path = self.path(video);
         let timing = self.timing(video)?;
-        let file = array::open(&path, self.config.kind).map_err(|error| explain(error, &path, video))?;
+        let file = array::open(&path, self.config.kind, self.config.array.as_deref()).map_err(|error| explain(error, &path, video))?;
         let matrix = self.oriented(file, &path)?;
         if matrix.time == 0 {
             return Err(Error::Malformed { path, problem: format!("no snippets for video {video:?}; extract this file again") });
@@ -344,8 +352,9 @@ impl Files {
         Ok(matrix)
     }
 
-    fn oriented(&self, file: array::File, path: &Path) -> Result<Matrix, Error> {
+    fn oriented(&self, mut file: array::File, path: &Path) -> Result<Matrix, Error> {
         let expected = self.config.dim;
+        file.squeeze();
         let shape = file.shape.clone();
         let wrong = |hint| Err(Error::Dimension { path: path.to_owned(), expected, shape: shape.clone(), hint });
         let &[rows, columns] = shape.as_slice() else {
@@ -394,11 +403,18 @@ impl Files {
 fn explain(error: array::Error, path: &Path, video: &str) -> Error {
     match error {
         array::Error::File(e) if e.source.kind() == std::io::ErrorKind::NotFound => {
-            Error::Missing { path: path.to_owned(), video: video.to_owned() }
+            Error::Missing { path: path.to_owned(), video: video.to_owned(), beside: same_stem(path) }
         }
         array::Error::File(e) => Error::File(e),
         array::Error::Malformed(problem) => Error::Malformed { path: path.to_owned(), problem },
     }
+}
+
+/// Names of files beside `path` that differ from it in their ending alone.
+fn same_stem(path: &Path) -> Vec<String> {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else { return Vec::new() };
+    let names = fsio::list(folder).unwrap_or_default();
+    names.into_iter().filter(|name| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.'))).collect()
 }
 
 #[cfg(test)]
@@ -460,6 +476,7 @@ mod tests {
                 clip: None,
                 layout: Layout::TimeChannels,
                 prefix: "v_".into(),
+                array: None,
             };
             let video = Video { subset: "t".into(), duration: 1.5, fps: Some(20.0), frames: None, instances: Vec::new() };
             let digest = Digest::of_bytes(b"");
@@ -537,7 +554,6 @@ mod tests {
             (whole[..whole.len() - 1].to_vec(), "truncated: the header promises shape [3, 2], 24 bytes, but 23 follow"),
             (whole[..40].to_vec(), "not a readable .npy file"),
             (Vec::new(), "not a readable .npy file"),
-            (npy(">f4", false, "(3, 2)", &VALUES), "store little-endian"),
             (npy("<f4", false, "(0, 2)", &[]), "no snippets"),
             (npy("<f4", false, "(9223372036854775807, 2)", &VALUES), "truncated"),
         ] {
@@ -610,6 +626,7 @@ mod tests {
                 clip: None,
                 layout: Layout::TimeChannels,
                 prefix: String::new(),
+                array: None,
             };
             let source = FeatureSource::open(&config, &dataset).unwrap();
             for (id, video) in &dataset.videos {

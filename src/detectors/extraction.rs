@@ -158,7 +158,7 @@ fn table(request: &Request<'_>, source: &VideoSource, channels: usize) -> String
     }
     let path = absolute(FEATURES);
     let (kind, layout, prefix) = (Kind::Npy, Layout::TimeChannels, String::new());
-    let features = FeaturesConfig { path, kind, dim: channels, stride, clip: None, rate, count, layout, prefix };
+    let features = FeaturesConfig { path, kind, dim: channels, stride, clip: None, rate, count, layout, prefix, array: None };
     let dataset = DatasetConfig {
         format: if built_in { Format::Activitynet } else { *format },
         annotations: if built_in { Some(absolute(ANNOTATIONS)) } else { annotations.clone() },

@@ -9,6 +9,7 @@ use crate::config::ModelConfig;
 use crate::config::experiment::{Labels as LabelSource, VideoScores};
 use crate::data::FeatureSource;
 use crate::event::Observer;
+use crate::nn::failure::Failure;
 pub use crate::nn::profile::Rounds;
 use crate::nn::task::{Labels, Task};
 use crate::nn::{self, models, params, peaks, runtime, train};
@@ -148,13 +149,16 @@ impl Detector for Native {
     }
 }
 
-/// libtorch reports failures (out of memory above all) by unwinding through tch; the cell shall fail with the message.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+/// libtorch reports failures (out of memory above all) by unwinding through tch; the work shall fail with the message. The frames
+/// are on standard error, which is the log of a cell.
+///
+/// # Errors
+/// Those of `work`, or [`Error::Model`] when libtorch fails in it.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-        let text = text.unwrap_or_else(|| "no message".into());
-        // libtorch appends its own stack; the first line says what happened.
-        Err(Error::Model(format!("libtorch failed: {}", text.lines().next().unwrap_or_default())))
+        let Failure { what, remedy } = Failure::of(&text.unwrap_or_default());
+        Err(Error::Model(format!("libtorch failed: {what}; {remedy}")))
     })
 }
 

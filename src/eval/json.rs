@@ -3,7 +3,7 @@
 //! Ground truth: `{"database": {VIDEO: {"subset": …, "annotations": [{"segment": [s, e], "label": …, "label_id": …}]}}}`.
 //! Detections: `{"results": {VIDEO: [{"label": …, "score": …, "segment": [s, e]}]}}`, the same without the wrapper, or a
 //! table of columns `video-id`, `t-start`, `t-end`, `label`, `score`. A label is a name, or the number that the ground
-//! truth gives it as `label_id`.
+//! truth gives it as `label_id`; a detection may have that number under `label_id` too.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,8 @@ impl DetectionFile {
     /// Reads detections, with the labels of `truth`. `file` is named in errors.
     ///
     /// # Errors
-    /// No JSON of one of the three forms, a video listed twice, or columns of different length.
+    /// No JSON of one of the three forms, a video listed twice, columns of different length, a detection that ends before it starts
+    /// or has no class.
     pub fn parse(text: &str, file: &Path, truth: &GroundTruth) -> Result<Self> {
         // Skipping through the values first is cheap and tells which form this is.
         let Entries(outline) = from_str::<Entries<IgnoredAny>>(text, file, "detections")?;
@@ -55,7 +56,9 @@ impl DetectionFile {
             let columns: Columns = from_str(text, file, "detections")?;
             columns.check(file)?;
             for (row, label) in columns.label.iter().enumerate() {
-                collected.push(row, label, [columns.start[row], columns.end[row]], columns.score[row]);
+                let segment = [columns.start[row], columns.end[row]];
+                possible(file, &columns.video[row], row, segment)?;
+                collected.push(row, label, segment, columns.score[row]);
             }
             return Ok(collected.finish(columns.video));
         }
@@ -66,12 +69,29 @@ impl DetectionFile {
             if !seen.insert(video) {
                 return Err(Error::Repeated { file: file.to_owned(), video: video.to_string() });
             }
-            for row in rows {
-                collected.push(index, &row.label, row.segment, row.score);
+            for (at, row) in rows.iter().enumerate() {
+                possible(file, video, at, row.segment)?;
+                let (file, video, row_number) = (|| file.to_owned(), || video.to_string(), at + 1);
+                match (&row.label, row.label_id) {
+                    (Some(label), _) => collected.push(index, label, row.segment, row.score),
+                    (None, None) => return Err(Error::Unlabelled { file: file(), video: video(), row: row_number }),
+                    (None, Some(_)) if truth.numbers.is_empty() => {
+                        return Err(Error::Unnumbered { file: file(), video: video(), row: row_number });
+                    }
+                    (None, Some(number)) => collected.push(index, &Label::Number(number), row.segment, row.score),
+                }
             }
         }
         Ok(collected.finish(videos.into_iter().map(|(video, _)| video.into_owned()).collect()))
     }
+}
+
+/// Refuses a segment that ends before it starts. `row` counts from 0.
+fn possible(file: &Path, video: &str, row: usize, [start, end]: [f64; 2]) -> Result<()> {
+    if end < start {
+        return Err(Error::Inverted { file: file.to_owned(), video: video.to_owned(), row: row + 1, start, end });
+    }
+    Ok(())
 }
 
 /// Resolves labels while rows come in.
@@ -106,7 +126,7 @@ impl GroundTruth {
     /// Reads the annotations of one subset (compared without case). `file` is named in errors.
     ///
     /// # Errors
-    /// Not the expected JSON, a video listed twice, or no video in the subset.
+    /// Not the expected JSON, a video listed twice, an instance that ends before it starts, or no video in the subset.
     pub fn parse(text: &str, file: &Path, subset: &str) -> Result<Self> {
         let document: TruthDocument = from_str(text, file, "ground truth")?;
         let mut truth = Self::default();
@@ -115,10 +135,12 @@ impl GroundTruth {
         for (id, video) in &document.database.0 {
             subsets.insert(video.subset.as_ref());
             if !video.subset.eq_ignore_ascii_case(subset) {
+                truth.elsewhere.insert(id.to_string());
                 continue;
             }
             let mut instances = Vec::with_capacity(video.annotations.len());
-            for annotation in &video.annotations {
+            for (row, annotation) in video.annotations.iter().enumerate() {
+                possible(file, id, row, annotation.segment)?;
                 let label = *classes.entry(annotation.label.as_ref()).or_insert_with(|| {
                     truth.classes.push(annotation.label.to_string());
                     truth.classes.len() - 1
@@ -212,8 +234,10 @@ struct Annotation<'a> {
 
 #[derive(serde::Deserialize)]
 struct Row<'a> {
-    #[serde(borrow)]
-    label: Label<'a>,
+    #[serde(borrow, default)]
+    label: Option<Label<'a>>,
+    #[serde(default)]
+    label_id: Option<i64>,
     score: f64,
     segment: [f64; 2],
 }

@@ -8,6 +8,7 @@ use super::class::{Candidate, Class};
 use super::recall::recall_at;
 use super::truth::counted;
 use super::{Detection, Detections, Error, GroundTruth, Result, Rules, Scores, Thresholds};
+use crate::data::Segment;
 
 /// Scores detections: mAP at each threshold of `tiou`, and recall for each k of `recall` (none when empty).
 ///
@@ -16,7 +17,7 @@ use super::{Detection, Detections, Error, GroundTruth, Result, Rules, Scores, Th
 /// detections were listed by ascending video identifier.
 ///
 /// # Errors
-/// A threshold outside 0..1, a score or boundary that is not finite, or no instance at all.
+/// A threshold outside 0..1, a score or boundary that is not finite, a segment that ends before it starts, or no instance at all.
 pub fn evaluate(truth: &GroundTruth, detections: &Detections, tiou: &[f64], rules: Rules, recall: &[u32]) -> Result<Scores> {
     let rows = detections.iter().flat_map(|(video, list)| list.iter().map(move |detection| (video.as_str(), *detection)));
     evaluate_rows(truth, rows, tiou, rules, recall)
@@ -66,6 +67,10 @@ fn place<'a>(truth: &GroundTruth, rows: impl IntoIterator<Item = (&'a str, Detec
         if let Some(&(key, value)) = values.iter().find(|(_, value)| !value.is_finite()) {
             return Err(Error::NotFinite { video: name.to_owned(), key, value });
         }
+        if detection.segment.end < detection.segment.start {
+            let Segment { start, end } = detection.segment;
+            return Err(Error::Impossible { video: name.to_owned(), start, end });
+        }
         if let Some(class) = classes.get_mut(detection.label) {
             class.candidates.push(Candidate { video, segment: detection.segment, score: detection.score });
         }
@@ -81,14 +86,14 @@ fn mean_recall(classes: &[(&String, &Class)], k: u32, tiou: &[f64]) -> Vec<f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Instance, Segment};
+    use crate::data::Instance;
 
     fn truth() -> GroundTruth {
         let instance = |label, start| Instance { segment: Segment { start, end: start + 2.0 }, label };
         GroundTruth {
             classes: vec!["jump".into(), "fly".into(), "swim".into()],
-            numbers: BTreeMap::new(),
             videos: [("a".into(), vec![instance(0, 1.0), instance(1, 5.0)]), ("b".into(), vec![instance(0, 9.0)])].into(),
+            ..GroundTruth::default()
         }
     }
 

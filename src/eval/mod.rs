@@ -5,6 +5,7 @@
 
 mod ap;
 mod class;
+pub mod coverage;
 pub mod detection;
 pub mod iou;
 pub mod json;
@@ -87,6 +88,53 @@ pub enum Error {
         key: &'static str,
         /// NaN or infinite.
         value: f64,
+    },
+    /// A segment that ends before it starts.
+    #[error("{}: row {row} of video {video:?} ends at {end} s, before it starts at {start} s: write segments as [start, end], or leave it out", file.display())]
+    Inverted {
+        /// The file.
+        file: PathBuf,
+        /// The video.
+        video: String,
+        /// From 1, within the video; in a table of columns, of the table.
+        row: usize,
+        /// Seconds.
+        start: f64,
+        /// Seconds.
+        end: f64,
+    },
+    /// The same in detections that come from no file.
+    #[error("a detection in video {video:?} ends at {end} s, before it starts at {start} s")]
+    Impossible {
+        /// The video.
+        video: String,
+        /// Seconds.
+        start: f64,
+        /// Seconds.
+        end: f64,
+    },
+    /// A detection without a class.
+    #[error("{}: row {row} of video {video:?} has neither `label` nor `label_id`", file.display())]
+    Unlabelled {
+        /// The file.
+        file: PathBuf,
+        /// The video.
+        video: String,
+        /// From 1, within the video.
+        row: usize,
+    },
+    /// Numbers of classes that nothing explains.
+    #[error(
+        "{}: row {row} of video {video:?} has a `label_id` and no `label`, and the ground truth numbers no class: add `label` to the detections, or `label_id` to the annotations",
+        file.display()
+    )]
+    Unnumbered {
+        /// The file.
+        file: PathBuf,
+        /// The video.
+        video: String,
+        /// From 1, within the video.
+        row: usize,
     },
     /// Thresholds that make no grid.
     #[error("tiou {text:?} {problem}: write start:end:step such as 0.3:0.7:0.1, or a list such as 0.5,0.75, each above 0 and up to 1")]

@@ -1,6 +1,6 @@
 //! What detections are scored against: classes and the annotated instances of the evaluated videos.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::scores::Rules;
 use crate::data::{Dataset, Instance};
@@ -17,13 +17,15 @@ pub struct GroundTruth {
     pub(super) numbers: BTreeMap<i64, usize>,
     /// Every evaluated video, also one without instances; instances in file order.
     pub(super) videos: BTreeMap<String, Vec<Instance>>,
+    /// Videos of the annotation file that belong to other subsets.
+    pub(super) elsewhere: BTreeSet<String>,
 }
 
 impl GroundTruth {
     /// The instances of `videos` in a data set. Identifiers that the data set lacks are ignored.
     pub fn of(dataset: &Dataset, videos: &[String]) -> Self {
         let instances = |id: &String| dataset.videos.get(id).map(|video| (id.clone(), video.instances.clone()));
-        Self { classes: dataset.classes.clone(), numbers: BTreeMap::new(), videos: videos.iter().filter_map(instances).collect() }
+        Self { classes: dataset.classes.clone(), videos: videos.iter().filter_map(instances).collect(), ..Self::default() }
     }
 
     /// Class names in index order.

@@ -3,6 +3,7 @@
 mod clips;
 pub mod encoders;
 pub mod end_to_end;
+pub mod failure;
 mod formulas;
 pub mod input;
 pub mod layers;

@@ -245,7 +245,8 @@ impl Ending {
 /// The child's error message: what follows the last `error: `, or else its last lines.
 fn last_words(stderr: &Path) -> String {
     let text = String::from_utf8_lossy(&fsio::read(stderr).unwrap_or_default()).trim().to_owned();
-    let begin = text.rfind("error: ").map(|at| at + "error: ".len());
+    // Only at the beginning of a line: messages of libraries hold the word too.
+    let begin = text.rfind("\nerror: ").map(|at| at + "\nerror: ".len()).or_else(|| text.starts_with("error: ").then_some("error: ".len()));
     let message = match begin {
         Some(at) => text[at..].to_owned(),
         None => {

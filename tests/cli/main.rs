@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod bad_input;
+mod cases;
 mod compare;
 mod data_sets;
 #[cfg(feature = "torch")]

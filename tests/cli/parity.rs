@@ -27,7 +27,7 @@ fn agreement(folder: &Path) -> (Vec<String>, impl Fn(&str) -> u64 + use<>) {
 const KINDS: [&str; 13] = [
     "detector_small/out.s2.iou",
     "detector_small/loss.cost",
-    "small_thumos/grad/",
+    "small_thumos/train/grad/",
     "detector_small/gradnorm.",
     "train_steps/final.",
     "after12steps/",
@@ -71,7 +71,10 @@ fn every_model_agrees_with_the_larger_arrays() {
 fn an_array_that_differs_is_found() {
     let test = CliTest::new();
     let source = fixture("parity/etad");
-    let manifest = test.file("manifest.json", r#"{"fixtures": {"detector_small": {}, "losses": {}}}"#);
+    let whole: Value = serde_json::from_slice(&std::fs::read(source.join("manifest.json")).unwrap()).unwrap();
+    let two = ["detector_small", "losses"].map(|name| (name.to_owned(), whole["fixtures"][name].clone()));
+    let two = serde_json::json!({ "fixtures": serde_json::Map::from_iter(two) });
+    let manifest = test.file("manifest.json", two.to_string());
     let folder = manifest.parent().unwrap();
     std::fs::copy(source.join("detector_small.safetensors"), folder.join("detector_small.safetensors")).unwrap();
     let mut bytes = std::fs::read(source.join("losses.safetensors")).unwrap();
@@ -93,4 +96,45 @@ fn a_model_that_this_version_does_not_have_stops_nothing_but_itself() {
     test.file("all/bmn/manifest.json", r#"{"model": "bmn"}"#);
     test.run(["parity", "all/bmn"]).fails_with(6, &["bmn", "actionformer"]);
     test.run(["parity", "all"]).fails_with(6, &["holds no fixtures"]);
+}
+
+/// A copy of a fixture's manifest and arrays with one option changed.
+fn with_option(test: &CliTest, variant: &str, pointer: &str, value: Value) -> String {
+    let source = fixture("parity").join(variant);
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let path = entry.unwrap().path();
+        test.file(&format!("changed/{}", path.file_name().unwrap().to_str().unwrap()), std::fs::read(&path).unwrap());
+    }
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(source.join("manifest.json")).unwrap()).unwrap();
+    *manifest.pointer_mut(pointer).unwrap() = value;
+    test.file("changed/manifest.json", manifest.to_string());
+    "changed".into()
+}
+
+#[test]
+fn an_option_of_which_no_network_is_built_is_refused_by_its_name() {
+    for (variant, pointer, value, parts) in [
+        ("tadtr/small", "/config/act_reg", Value::from(false), ["`config.act_reg` = false", "it builds true"]),
+        ("tadtr/small", "/config/seg_refine", Value::from(false), ["`config.seg_refine` = false", "it builds true"]),
+        (
+            "tridet/small_anet",
+            "/config/model/use_trident_head",
+            false.into(),
+            ["`config.model.use_trident_head` = false", "it builds true"],
+        ),
+        ("tridet/small_anet", "/config/model/downsample_type", "avg".into(), ["`config.model.downsample_type` = \"avg\"", "\"max\""]),
+        (
+            "temporalmaxer/small_thumos",
+            "/config/model/head_with_ln",
+            false.into(),
+            ["`config.model.head_with_ln` = false", "it builds true"],
+        ),
+        ("actionformer/small_thumos", "/config/model/backbone_type", "conv".into(), ["backbone_type` = \"conv\"", "\"convTransformer\""]),
+        ("gtad/narrow", "/config/goi_style", 2.into(), ["`config.goi_style` = 2", "it builds 1"]),
+        ("etad", "/fixtures/detector_small/config/roi_size", 6.into(), ["detector_small.config", "roi_bins"]),
+    ] {
+        let test = CliTest::new();
+        let folder = with_option(&test, variant, pointer, value);
+        test.run(["parity", &folder]).fails_with(6, &[&["changed/manifest.json"], &parts[..]].concat());
+    }
 }

@@ -23,7 +23,8 @@ pub fn write(folder: &Path, fitted: &[Fitted<'_>], score: &Score, with_residuals
             name: &summary.name,
             summary,
             fan: &curve.fan(last),
-            scores: series.observations.iter().map(|o| (o.n, o.score)).collect(),
+            // Dots are single trainings, of which a table of means knows none.
+            scores: if series.summarised { Vec::new() } else { series.observations.iter().map(|o| (o.n, o.score)).collect() },
             sizes: Vec::new(),
             score: score.clone(),
         };

@@ -1,6 +1,6 @@
 //! Progress of a run: bars on a terminal, else one line per finished cell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct State {
     running: BTreeMap<CellKey, Running>,
     settled: usize,
     failed: usize,
+    /// Messages of failed attempts that were shown.
+    told: BTreeSet<String>,
 }
 
 struct Running {
@@ -60,6 +62,12 @@ impl Progress {
     pub fn finish(&self) {
         self.overall.finish_and_clear();
         let _ = self.bars.clear();
+    }
+
+    /// Messages of failed attempts that were shown, and need not be shown again.
+    pub fn told(&self) -> BTreeSet<String> {
+        let told = &self.state.lock().unwrap_or_else(PoisonError::into_inner).told;
+        if self.ui.quiet { BTreeSet::new() } else { told.clone() }
     }
 
     fn start(&self, cell: &Cell, state: &mut State) {
@@ -112,7 +120,13 @@ impl Watch for Progress {
             Happening::AlreadyDone => state.settled += 1,
             Happening::AttemptFailed(outcome) => {
                 self.end(cell, state);
-                self.say(format!("{}: an attempt failed: {outcome}", name(cell)));
+                let message = outcome.to_string();
+                if state.told.contains(&message) {
+                    self.say(format!("{}: an attempt failed in the same way", name(cell)));
+                } else {
+                    self.say(format!("{}: an attempt failed: {message}", name(cell)));
+                    state.told.insert(message);
+                }
             }
             Happening::Failed => {
                 state.failed += 1;

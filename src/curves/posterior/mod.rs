@@ -40,6 +40,8 @@ impl Posterior {
         let largest = observed.largest().ln();
         let t: Vec<f64> = observed.fitted().iter().map(|s| s.n.ln() - largest).collect();
         let errors: Vec<f64> = observed.fitted().iter().map(|s| 1.0 - s.mean).collect();
+        let best = 1.0 - errors.iter().copied().fold(1.0, f64::min);
+        let prior = prior.at_level(best);
         let grid = Grid::new(families, &t, &prior);
         let last = errors[errors.len() - 1];
         let scale = (last * (1.0 - last)).max(prior::LEAST_SPREAD).sqrt();

@@ -52,6 +52,9 @@ impl Default for Prior {
 
 /// error · score at the largest size is taken to be no less.
 pub const LEAST_SPREAD: f64 = 0.002;
+/// Scores below this are next to zero rather than at a level of chance.
+const CHANCE: f64 = 0.05;
+
 /// Parts that stand for an even distribution of where a curve lands that takes off.
 const LANDINGS: usize = 6;
 
@@ -61,6 +64,12 @@ impl Prior {
     pub fn of_single_runs(&self) -> Self {
         let course = (self.course.0 - 0.4, self.course.1);
         Self { discrepancy: 0.25 * self.discrepancy, exact: self.exact + 4.0, course, ..self.clone() }
+    }
+
+    /// For curves whose best score is `best`. How soon curves that do not move take off was learned on classifiers at the level of
+    /// chance; a score next to zero is below any such level, and nothing suggests that it will rise.
+    pub fn at_level(&self, best: f64) -> Self {
+        Self { takeoffs: self.takeoffs * (best / CHANCE).clamp(1e-3, 1.0), ..self.clone() }
     }
 
     /// ln weight of a family.

@@ -74,6 +74,21 @@ pub(super) fn json(path: &Path) -> Result<serde_json::Value, Error> {
     serde_json::from_str(&text).map_err(|source| Error::Manifest { path: path.to_owned(), source })
 }
 
+/// Refuses the option `folder`/`key` of a manifest unless it has the one value of which a network is built, or is not there.
+pub(super) fn only(file: &Path, manifest: &serde_json::Value, folder: &str, key: &str, wanted: &serde_json::Value) -> Result<(), Error> {
+    let path = format!("{folder}/{key}");
+    let Some(found) = manifest.pointer(&path).filter(|found| *found != wanted && found.as_f64() != wanted.as_f64().or(Some(f64::NAN)))
+    else {
+        return Ok(());
+    };
+    Err(Error::Config {
+        path: file.to_owned(),
+        key: path[1..].replace('/', "."),
+        value: found.to_string(),
+        problem: format!("is an option of which this version builds no network; it builds {wanted}"),
+    })
+}
+
 /// The folders directly below, in order.
 pub(super) fn folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |e| fsio::Error::wrap("list", folder)(e);

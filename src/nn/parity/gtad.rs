@@ -80,6 +80,9 @@ pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Vec<Check>, Error
 /// The settings that the manifest and the shapes of the weights tell.
 fn config(folder: &Path, manifest: &Value, weights: &[(String, Tensor)]) -> Result<GtadConfig, Error> {
     let published = GtadConfig::preset(Preset::Thumos14).expect("G-TAD has this preset");
+    for (key, value) in [("goi_style", Value::from(1)), ("goi_samp", Value::from(0))] {
+        fixture::only(&folder.join("manifest.json"), manifest, "/config", key, &value)?;
+    }
     let number = |name: &str, otherwise: i64| manifest["config"][name].as_i64().unwrap_or(otherwise);
     let outputs = |name: &str| {
         let path = folder.join("weights.safetensors");

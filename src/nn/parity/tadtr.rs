@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use super::fixture::{Error, Fixture, json};
+use super::fixture::{Error, Fixture, json, only};
 use super::{Check, Checked};
 use crate::config::TadTrConfig;
 use crate::config::settings::{Optimiser, Preset};
@@ -103,11 +103,27 @@ impl<'a> Model<'a> {
     /// A fresh network of the sizes that manifest and weights tell.
     fn new(folder: &'a Path, manifest: &'a Value, weights: &Fixture) -> Result<Self, Error> {
         let file = folder.join("manifest.json");
+        for (key, value) in [
+            ("act_reg", Value::from(true)),
+            ("seg_refine", Value::from(true)),
+            ("disable_query_self_att", Value::from(false)),
+            ("use_pos_embed", Value::from(true)),
+            ("position_embedding", Value::from("sine")),
+            ("activation", Value::from("relu")),
+            ("backbone", Value::from("none")),
+        ] {
+            only(&file, manifest, "/config", key, &value)?;
+        }
         let size = |key: &str| number(manifest, &file, &format!("/config/{key}")).map(|n| n as i64);
         let published = TadTrConfig::preset(Preset::Thumos14).expect("TadTR has a THUMOS14 preset");
         let points = size("enc_n_points")?;
         if points != size("dec_n_points")? {
-            return Err(Error::Missing { path: file, key: "one number of sampling points (enc_n_points, dec_n_points)".into() });
+            return Err(Error::Config {
+                path: file.clone(),
+                key: "config.dec_n_points".into(),
+                value: size("dec_n_points")?.to_string(),
+                problem: format!("is another number than `enc_n_points` = {points}; this version builds networks with one for both"),
+            });
         }
         let config = TadTrConfig {
             dim: size("hidden_dim")?,

@@ -30,6 +30,18 @@ pub struct Misfit {
     pub of_encoder: bool,
 }
 
+/// Parts of names that weights lack which were made with an option of the authors' code.
+const MISSING: [(&[&str], &str); 4] = [
+    (&["actionness_pred."], "act_reg = false"),
+    (&["start_head.", "end_head.", "reg_head."], "use_trident_head = false"),
+    (&["embd_norm.", ".ln1.", ".ln2.", "fpn_norms.", "neck."], "embd_with_ln = false or fpn_with_ln = false"),
+    (&["cls_head.norm.", "reg_head.norm.", "start_head.norm.", "end_head.norm."], "head_with_ln = false"),
+];
+
+/// Parts of names that only weights have which were made with one.
+const UNEXPECTED: [(&[&str], &str); 2] =
+    [(&[".rel_pe"], "use_rel_pe = true"), (&["fpn_norms.", "lateral_convs.", "fpn_convs."], "fpn_type = \"fpn\"")];
+
 /// Names listed of each kind.
 const SHOWN: usize = 3;
 
@@ -52,6 +64,19 @@ impl Misfit {
         };
         let file = of_file(self.misshapen.first()?)?;
         (file >= 1 && self.misshapen.iter().all(|m| of_file(m) == Some(file))).then_some((file, model))
+    }
+
+    /// The option of the authors' code that explains every name of the difference.
+    fn option(&self) -> Option<&'static str> {
+        let explains =
+            |names: &[String], part: &[&str]| !names.is_empty() && names.iter().all(|name| part.iter().any(|p| name.contains(p)));
+        let of =
+            |options: &[(&[&str], &'static str)], names: &[String]| options.iter().find(|(parts, _)| explains(names, parts)).map(|o| o.1);
+        match (self.missing.as_slice(), self.unexpected.as_slice()) {
+            (missing, []) => of(&MISSING, missing),
+            ([], unexpected) => of(&UNEXPECTED, unexpected),
+            (missing, _) => of(&MISSING[1..2], missing),
+        }
     }
 
     /// Whether what is missing is the class head alone.
@@ -95,6 +120,10 @@ impl fmt::Display for Misfit {
         write!(f, "{}", parts.join(", "))?;
         match self.looks_like {
             Some(name) => write!(f, "; they look like weights of {name}"),
+            None if self.option().is_some() => {
+                let option = self.option().expect("just seen");
+                write!(f, "; they were made with `{option}`, an option of the authors' code of which this version builds no network")
+            }
             None if self.lacks_class_head() => {
                 write!(f, "; they are of a class-agnostic detector: set `labels = \"external\"` and `video_scores`")
             }

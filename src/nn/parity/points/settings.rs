@@ -69,6 +69,7 @@ impl<'a> Manifest<'a> {
 
     /// The settings of the network, of its losses and of its post-processing.
     pub(super) fn settings(&self) -> Result<Settings, Error> {
+        self.options()?;
         let arch = self.list("/config/model/backbone_arch")?;
         let embedding_layers = arch.first().copied().unwrap_or(0.0) as usize;
         let stem_layers = if arch.len() > 2 { arch[1] as usize } else { 0 };
@@ -163,9 +164,16 @@ impl<'a> Manifest<'a> {
         })
     }
 
-    /// Settings that the model is built without: each with the one value that it stands for, and whether the manifest has it.
-    pub(super) fn assumptions(&self, levels: usize, points: &Points) -> Result<Vec<(String, bool)>, Error> {
-        let model = [
+    /// Refuses options of the authors' constructors that change the network and of which no network is built here: each has one
+    /// value that it must have, where a model knows it.
+    fn options(&self) -> Result<(), Error> {
+        let (backbone, necks): (&str, &[&str]) = match self.text("/model")? {
+            "actionformer" => ("convTransformer", &["identity", "fpn"]),
+            "temporalmaxer" => ("convPooler", &["identity"]),
+            _ => ("SGP", &["identity"]),
+        };
+        let wanted = [
+            ("backbone_type", Value::from(backbone)),
             ("embd_kernel_size", Value::from(3)),
             ("head_kernel_size", Value::from(3)),
             ("boudary_kernel_size", Value::from(3)),
@@ -177,6 +185,16 @@ impl<'a> Manifest<'a> {
             ("use_trident_head", Value::from(true)),
             ("downsample_type", Value::from("max")),
         ];
+        let necks = (!necks.iter().any(|neck| self.text("/config/model/fpn_type").is_ok_and(|t| t == *neck)))
+            .then(|| ("fpn_type", Value::from(necks.join(" or "))));
+        for (key, value) in wanted.into_iter().chain(necks) {
+            super::super::fixture::only(self.file, self.value, "/config/model", key, &value)?;
+        }
+        Ok(())
+    }
+
+    /// Settings that the model is built without: each with the one value that it stands for, and whether the manifest has it.
+    pub(super) fn assumptions(&self, levels: usize, points: &Points) -> Result<Vec<(String, bool)>, Error> {
         let train = [("cls_prior_prob", Value::from(0.01)), ("head_empty_cls", Value::Array(Vec::new())), ("dropout", Value::from(0.0))];
         let test = [("nms_method", Value::from("soft")), ("min_score", self.at("/config/test_cfg/pre_nms_thresh")?.clone())];
         let assigner = [("iou_weight", 2), ("cls_weight", 1), ("keep_percent", 1), ("confuse_weight", 0)];
@@ -191,8 +209,8 @@ impl<'a> Manifest<'a> {
             };
             Some((path, equal))
         };
-        let groups: [(&str, &[(&str, Value)]); 4] =
-            [("/config/model", &model), ("/config/train_cfg", &train), ("/config/test_cfg", &test), ("/config/model/assigner", &assigner)];
+        let groups: [(&str, &[(&str, Value)]); 3] =
+            [("/config/train_cfg", &train), ("/config/test_cfg", &test), ("/config/model/assigner", &assigner)];
         let mut all: Vec<(String, bool)> =
             groups.iter().flat_map(|(folder, keys)| keys.iter().filter_map(|(key, value)| same(folder, key, value))).collect();
         for (level, (low, high)) in points.ranges().into_iter().enumerate().take(levels) {
