@@ -24,12 +24,14 @@ libtorch:
 	  { echo "LIBTORCH=$(LIBTORCH) holds no lib/libtorch_cpu.so: point it at a libtorch 2.11.0, or unset it" >&2; exit 1; }
 else
 libtorch:
-	@command -v $(PYTHON) >/dev/null || \
-	  { echo "no $(PYTHON): install Python 3.10 or newer (it fetches libtorch), or set LIBTORCH to a libtorch 2.11.0" >&2; exit 1; }
 	@if [ "$$(cat .venv/etalon-pins 2>/dev/null || true)" != "$(PINS) cuda=$(CUDA)" ]; then \
+	  [ -w . ] || { echo "$(CURDIR) cannot be written: set-up and build need a copy of the repository that can" >&2; exit 1; }; \
+	  command -v $(PYTHON) >/dev/null || \
+	    { echo "no $(PYTHON): install Python 3.10 or newer (it fetches libtorch), or set LIBTORCH to a libtorch 2.11.0" >&2; exit 1; }; \
 	  echo "fetching libtorch ($(PINS))"; \
 	  $(PYTHON) -m venv .venv || { echo "python3 has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }; \
-	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PINS); \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PINS) || \
+	    { echo "cannot fetch $(PINS): this needs PyPI once; or set LIBTORCH to a libtorch 2.11.0" >&2; exit 1; }; \
 	  if [ -n "$(CUDA)" ]; then .venv/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH); fi; \
 	  echo "$(PINS) cuda=$(CUDA)" > .venv/etalon-pins; \
 	fi
@@ -58,6 +60,10 @@ endif
 
 toolchain:
 	@command -v cargo >/dev/null || { echo "no cargo: install Rust 1.90 or newer (https://rustup.rs)" >&2; exit 1; }
+	@cargo --version >/dev/null 2>&1 || \
+	  { echo "cargo does not run (HOME=$$HOME): install Rust 1.90 or newer there, or set RUSTUP_HOME to where it is" >&2; exit 1; }
+	@mkdir -p "$${CARGO_HOME:-$$HOME/.cargo}" 2>/dev/null && [ -w "$${CARGO_HOME:-$$HOME/.cargo}" ] || \
+	  { echo "cargo keeps packages in $${CARGO_HOME:-$$HOME/.cargo}, which cannot be written: set CARGO_HOME to a folder that can" >&2; exit 1; }
 	@command -v $${CXX:-c++} >/dev/null || \
 	  { echo "no C++ compiler, which the libtorch bindings need: install one (Debian: apt install g++), or set CXX" >&2; exit 1; }
 
