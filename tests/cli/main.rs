@@ -22,6 +22,7 @@ mod resume;
 mod run;
 #[cfg(feature = "torch")]
 mod start;
+mod surroundings;
 #[cfg(feature = "torch")]
 mod weights;
 
