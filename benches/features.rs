@@ -45,6 +45,7 @@ fn thousand_files(criterion: &mut Criterion) {
         clip: None,
         layout: Layout::TimeChannels,
         prefix: String::new(),
+        array: None,
     };
     let source = FeatureSource::open(&config, &dataset).expect("the time base is known");
     let mut group = criterion.benchmark_group("features");

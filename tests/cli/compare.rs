@@ -51,8 +51,8 @@ fn busy(rounds: u32) -> String {
 #[test]
 fn an_extra_layer_in_a_stored_profile_exits_3_and_is_named_in_every_output() {
     let test = CliTest::new();
-    test.file("base.json", &profile(3, "6.1"));
-    test.file("more.json", &profile(4, "6.1"));
+    test.file("base.json", profile(3, "6.1"));
+    test.file("more.json", profile(4, "6.1"));
     assert_eq!(test.run(["compare", "base.json", "base.json"]).code, Some(0));
     let ran = test.run(["compare", "base.json", "more.json", "--out", "V", "--github"]);
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
@@ -72,8 +72,8 @@ fn an_extra_layer_in_a_stored_profile_exits_3_and_is_named_in_every_output() {
 #[test]
 fn profiles_of_two_machines_exit_5_and_name_the_field() {
     let test = CliTest::new();
-    test.file("here.json", &profile(3, "6.1"));
-    test.file("there.json", &profile(3, "6.5"));
+    test.file("here.json", profile(3, "6.1"));
+    test.file("there.json", profile(3, "6.5"));
     let ran = test.run(["compare", "here.json", "there.json"]);
     assert_eq!(ran.code, Some(5), "{}", ran.stderr);
     assert!(ran.stdout.contains(r#"kernel: "6.1" against "6.5""#) && ran.stdout.contains("--ignore"), "{}", ran.stdout);
@@ -86,7 +86,7 @@ fn profiles_of_two_machines_exit_5_and_name_the_field() {
 #[test]
 fn what_cannot_be_compared_is_refused_with_its_name() {
     let test = CliTest::new();
-    test.file("ok.json", &profile(3, "6.1"));
+    test.file("ok.json", profile(3, "6.1"));
     test.file("newer.json", r#"{"schema": 7}"#);
     test.file("bad.toml", "schema = 1\n[measure.cpu]\nharm = 3\n");
     let fails = |arguments: &[&str], code, parts: &[&str]| test.run([&["compare"], arguments].concat()).fails_with(code, parts);

@@ -72,7 +72,7 @@ fn clips(settings: &str) -> CliTest {
         let instance = serde_json::json!({ "label": "dunk", "segment": [1.0, 2.0] });
         videos.insert(id.into(), serde_json::json!({ "subset": "training", "duration": 2.4, "fps": 25.0, "annotations": [instance] }));
     }
-    test.file("annotations.json", &serde_json::json!({ "database": videos }).to_string());
+    test.file("annotations.json", serde_json::json!({ "database": videos }).to_string());
     test
 }
 
@@ -161,7 +161,7 @@ fn a_killed_extraction_goes_on_and_a_detector_learns_from_its_features() {
     let (protocol, _) = rest.split_once("[model.sampled]").unwrap();
     let (_, arch) = rest.split_once("arch.etad").unwrap();
     let arch = arch.lines().next().unwrap();
-    test.file("learn.toml", &format!("schema = 1\nname = \"learn\"\n{dataset}\n[protocol]{protocol}\n[model.etad]\narch.etad{arch}\n"));
+    test.file("learn.toml", format!("schema = 1\nname = \"learn\"\n{dataset}\n[protocol]{protocol}\n[model.etad]\narch.etad{arch}\n"));
     let ran = test.run(["run", "learn.toml", "--store", "L", "--threads", "1"]);
     assert_eq!(ran.code, Some(0), "{}{dataset}", ran.stderr);
 
@@ -183,7 +183,7 @@ fn bad_videos_are_named_or_left_out_and_counted() {
     assert!(matches!(ran.code, Some(6 | 7)) && ran.stderr.contains("dunk_c02.avi"), "{:?} {}", ran.code, ran.stderr);
 
     // The same, where the experiment allows to leave it out: with two of three videos left, the run ends well and says so.
-    test.file("clips.toml", &CLIPS.replace("clip = 2,", "clip = 2, damaged = \"skip\","));
+    test.file("clips.toml", CLIPS.replace("clip = 2,", "clip = 2, damaged = \"skip\","));
     let ran = run(&test);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(a_record_says(&test.dir.path().join("S"), r#"dunk_c02\" is left out"#), "no record names the video");
@@ -204,7 +204,7 @@ fn missing_ffmpeg_other_weights_and_contradicting_settings_are_refused_by_name()
     let own = CLIPS.replace("width = 8", "width = 8, weights = \"encoder.safetensors\"");
     test.file("own.toml", &own);
     assert_eq!(test.run(["run", "own.toml", "--store", "S2", "--threads", "1"]).code, Some(0));
-    test.file("other.toml", &own.replace("width = 8", "width = 16"));
+    test.file("other.toml", own.replace("width = 8", "width = 16"));
     let ran = test.run(["run", "other.toml", "--store", "S3", "--threads", "1"]);
     assert!(ran.stderr.contains("encoder.safetensors") && ran.stderr.contains("conv1.weight"), "{}", ran.stderr);
 
@@ -217,9 +217,9 @@ fn missing_ffmpeg_other_weights_and_contradicting_settings_are_refused_by_name()
         ("path = \"videos\", ", "", ["dataset.videos.path", "missing"]),
     ] {
         assert!(CLIPS.contains(from));
-        test.file("bad.toml", &CLIPS.replace(from, to));
+        test.file("bad.toml", CLIPS.replace(from, to));
         test.run(["plan", "bad.toml"]).fails_with(6, &parts);
     }
-    test.file("bad.toml", &CLIPS.replace("width = 8", "width = 8, training = \"plain\"").replace("count = 16", "count = 20"));
+    test.file("bad.toml", CLIPS.replace("width = 8", "width = 8, training = \"plain\"").replace("count = 16", "count = 20"));
     test.run(["plan", "bad.toml"]).fails_with(6, &["`window`", "count = 16"]);
 }

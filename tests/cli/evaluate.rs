@@ -136,10 +136,10 @@ fn bad_input_is_named_with_its_remedy() {
     evaluate(&test, &truth, &detections, &["--subset", "train"]).fails_with(6, &["no annotated instance"]);
     evaluate(&test, &truth, &detections, &["--subset", "test", "--tiou", "0.7:0.3:0.1"]).fails_with(6, &["0.7:0.3:0.1", "start:end:step"]);
     for score in ["NaN", "-Infinity"] {
-        let not_a_number = test.file("nan.json", &DETECTIONS.replace("0.5", score));
+        let not_a_number = test.file("nan.json", DETECTIONS.replace("0.5", score));
         evaluate(&test, &truth, &not_a_number, &subset).fails_with(6, &["nan.json", "line 1", "NaN and Infinity are no JSON"]);
     }
-    let keyless = test.file("keyless.json", &DETECTIONS.replace("score", "confidence"));
+    let keyless = test.file("keyless.json", DETECTIONS.replace("score", "confidence"));
     evaluate(&test, &truth, &keyless, &subset).fails_with(6, &["keyless.json", "score"]);
     let twice = test.file("twice.json", r#"{"results": {"a": [], "a": []}}"#);
     evaluate(&test, &truth, &twice, &subset).fails_with(6, &["twice.json", "\"a\" appears twice"]);

@@ -34,8 +34,8 @@ impl Recordings {
 
     /// Writes every file as it should be.
     pub fn restore(&self) {
-        self.test.file("annotations.json", &annotations().to_string());
-        self.test.file(EXPERIMENT, &experiment());
+        self.test.file("annotations.json", annotations().to_string());
+        self.test.file(EXPERIMENT, experiment());
         for video in 0..10 {
             self.write(&format!("features/v{video}.npy"), &npy([DURATION, CHANNELS], &[0.5; DURATION * CHANNELS]));
         }
@@ -50,14 +50,14 @@ impl Recordings {
     pub fn annotate(&self, pointer: &str, value: serde_json::Value) {
         let mut annotations = annotations();
         *annotations.pointer_mut(pointer).expect("the annotations have that place") = value;
-        self.test.file("annotations.json", &annotations.to_string());
+        self.test.file("annotations.json", annotations.to_string());
     }
 
     /// Writes the experiment with one text replaced.
     pub fn configure(&self, from: &str, to: &str) {
         let text = experiment();
         assert!(text.contains(from), "{from}");
-        self.test.file(EXPERIMENT, &text.replace(from, to));
+        self.test.file(EXPERIMENT, text.replace(from, to));
     }
 }
 

@@ -111,7 +111,7 @@ fn the_experiment_beside_a_report_has_the_same_cells() {
 #[test]
 fn a_report_counts_cells_that_another_experiment_made_and_names_failures() {
     let test = finished();
-    test.file("wide.toml", &EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0, 1, 2]").replace("\"small\"", "\"wide\""));
+    test.file("wide.toml", EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0, 1, 2]").replace("\"small\"", "\"wide\""));
     // Only seed 2 at 10 % is tried, and fails.
     let ran = test.run(["run", "wide.toml", "--store", "S", "--seed", "0", "--quiet"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -187,7 +187,7 @@ fn a_fit_in_json_has_forecasts_targets_families_and_a_backtest() {
 fn a_fit_draws_every_curve_into_files_that_any_system_takes() {
     let test = CliTest::new();
     let rows = [10, 20, 40, 80].map(|n| format!("a/b|c,{n},{}\na b c,{n},{}\n", 0.1 + f64::from(n) / 400.0, 0.5 - 1.0 / f64::from(n)));
-    let table = test.file("scores.csv", &format!("model,n,score\n{}", rows.concat()));
+    let table = test.file("scores.csv", format!("model,n,score\n{}", rows.concat()));
     let table = table.to_str().unwrap();
     let fitted =
         test.run(["fit", "--curve", table, "--by", "model", "--figures", "F/deep", "--family", "hill", "--json", "--quiet"]).json();

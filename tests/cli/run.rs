@@ -97,7 +97,7 @@ fn two_runs_at_once_share_one_store() {
 #[test]
 fn an_interrupted_run_says_so_and_leaves_a_store_to_continue() {
     let test = CliTest::new();
-    test.file("small.toml", &EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3]"));
+    test.file("small.toml", EXPERIMENT.replace("seeds = [0, 1]", "seeds = [0, 1, 2, 3]"));
     let run = Command::new(env!("CARGO_BIN_EXE_etalon"))
         .args(["run", "small.toml", "--store", "S", "--jobs", "1", "--json", "--quiet"])
         .current_dir(test.dir.path())
@@ -123,7 +123,7 @@ fn a_changed_experiment_adds_its_cells_to_the_store() {
     let test = CliTest::new();
     test.file("small.toml", EXPERIMENT);
     test.run(["run", "small.toml", "--store", "S", "--quiet"]);
-    test.file("small.toml", &EXPERIMENT.replace("seeds = [0, 1]", "seeds = [1, 2]"));
+    test.file("small.toml", EXPERIMENT.replace("seeds = [0, 1]", "seeds = [1, 2]"));
     let ran = test.run(["run", "small.toml", "--store", "S"]);
     assert!(ran.stderr.contains("3 of its cells are done already, 3 are added"), "{}", ran.stderr);
     assert_eq!(results(&test.dir.path().join("S")).len(), 9);
@@ -136,7 +136,7 @@ fn bad_input_and_unusable_stores_have_their_own_exit_codes() {
     let test = CliTest::new();
     test.file("small.toml", EXPERIMENT);
     test.run(["run", "missing.toml"]).fails_with(6, &["missing.toml"]);
-    test.file("bad.toml", &EXPERIMENT.replace("seeds", "sedes"));
+    test.file("bad.toml", EXPERIMENT.replace("seeds", "sedes"));
     test.run(["run", "bad.toml"]).fails_with(6, &["bad.toml", "sedes"]);
     test.run(["run", "small.toml", "--only", "tridet"]).fails_with(6, &["tridet", "prior"]);
     test.run(["run", "small.toml", "--store", "."]).fails_with(8, &["is not a store"]);
@@ -164,11 +164,11 @@ fn a_plan_without_the_features_says_what_it_cannot_tell() {
     let subset = |i: usize| if i < 15 { "training" } else { "validation" };
     let annotated = |i: usize| serde_json::json!({ "subset": subset(i), "duration": 20.0, "annotations": [{ "segment": [1.0, 2.0 + i as f64], "label": "jump" }] });
     let database: serde_json::Map<_, _> = (0..20).map(|i| (format!("v{i}"), annotated(i))).collect();
-    test.file("annotations.json", &serde_json::json!({ "classes": ["jump"], "database": database }).to_string());
+    test.file("annotations.json", serde_json::json!({ "classes": ["jump"], "database": database }).to_string());
     let files = "format = \"activitynet\"\nannotations = \"annotations.json\"\nfeatures = { path = \"no/such/folder\", kind = \"npy\", rate = 1.0, dim = 4 }";
     let built_in = "format = \"synthetic\"\nsynthetic = { seed = 1, videos = 40 }";
     assert!(EXPERIMENT.contains(built_in));
-    test.file("small.toml", &EXPERIMENT.replace(built_in, files));
+    test.file("small.toml", EXPERIMENT.replace(built_in, files));
     assert_eq!(test.run(["plan", "small.toml", "--json"]).json()["cells"], 6);
     let plan = test.run(["plan", "small.toml", "--store", "S", "--json"]).json();
     assert_eq!((&plan["cells"], &plan["fractions"][2]["videos"], plan.get("progress")), (&6.into(), &15.into(), None));

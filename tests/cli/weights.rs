@@ -145,7 +145,7 @@ fn released_weights_are_scored_as_they_are_and_start_a_training() {
 
     // Known by content: the same file under another name is the same cell.
     write(&test, "copy.pt", &checkpoint);
-    test.file("tiny.toml", &with_init("copy.pt", "steps = 0"));
+    test.file("tiny.toml", with_init("copy.pt", "steps = 0"));
     let summary = test.run(["run", "tiny.toml", "--store", "S", "--json", "--quiet"]).json();
     assert_eq!((&summary["found"], &summary["done"]), (&1.into(), &0.into()));
 
@@ -173,11 +173,11 @@ fn weights_that_do_not_fit_fail_the_cell_once_and_say_why() {
     write(&test, "w.pth", &whole);
     let zero_updates = with_init("w.pth", "steps = 0");
 
-    test.file("tiny.toml", &zero_updates.replace("classes = 3", "classes = 4"));
+    test.file("tiny.toml", zero_updates.replace("classes = 3", "classes = 4"));
     fails(&test, "A", &["w.pth", "for 3 classes, the data set has 4", "class_head"]);
-    test.file("tiny.toml", &zero_updates.replace("fc_inner = 16", "fc_inner = 24"));
+    test.file("tiny.toml", zero_updates.replace("fc_inner = 16", "fc_inner = 24"));
     fails(&test, "A", &["w.pth", "have another shape", "[16, 32] in the file and [24, 32] in the model"]);
-    test.file("tiny.toml", &zero_updates.replace("channels = 16", "channels = 20"));
+    test.file("tiny.toml", zero_updates.replace("channels = 16", "channels = 20"));
     fails(&test, "A", &["w.pth", "have another shape", "temporal_enhance"]);
 
     test.file("tiny.toml", &zero_updates);
@@ -213,10 +213,10 @@ fn weights_that_do_not_fit_fail_the_cell_once_and_say_why() {
 #[test]
 fn a_training_that_diverges_fails_once_with_the_update_and_the_term() {
     let test = CliTest::new();
-    test.file("tiny.toml", &TINY.replace("steps = 12", "steps = 12, lr = 1e30"));
+    test.file("tiny.toml", TINY.replace("steps = 12", "steps = 12, lr = 1e30"));
     fails(&test, "A", &["training diverged at step 2", "loss term `", "lower `lr`"]);
     // The only update spoils the weights, and no loss sees them.
-    test.file("tiny.toml", &TINY.replace("steps = 12", "steps = 1, lr = 1e300, schedule = \"step\""));
+    test.file("tiny.toml", TINY.replace("steps = 12", "steps = 1, lr = 1e300, schedule = \"step\""));
     fails(&test, "A", &["training diverged at step 1", "loss term `weight "]);
     assert!(snapshot(&test.dir.path().join("A")).keys().all(|path| !path.ends_with("record.json")));
 }
@@ -229,7 +229,7 @@ fn a_video_without_instances_is_noted_and_a_sample_without_a_class_has_a_score()
     recordings.annotate("/database/v3/annotations", serde_json::json!([]));
     recordings.configure("[model.prior]\narch.prior = {}", SMALL);
     let experiment = std::fs::read_to_string(recordings.path(EXPERIMENT)).unwrap();
-    recordings.test.file(EXPERIMENT, &experiment.replace("[50, 100]", "[12.5, 100]"));
+    recordings.test.file(EXPERIMENT, experiment.replace("[50, 100]", "[12.5, 100]"));
     let ran = recordings.test.run(["run", EXPERIMENT, "--store", "S", "--seed", "0", "--threads", "1", "--quiet"]);
     let records: Vec<Value> = snapshot(&recordings.path("S"))
         .into_iter()
