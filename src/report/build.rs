@@ -29,7 +29,7 @@ pub struct Input {
     pub failures: Vec<Failure>,
     /// Digests of annotations and features.
     pub datasets: BTreeSet<String>,
-    /// By model, the cell that [`hardware::representatives`] names over time; what cannot be read is left out.
+    /// By model, the cell that is shown over time; what cannot be read is left out.
     pub runs: Vec<Run>,
 }
 
