@@ -67,3 +67,22 @@ fn git_is_not_needed() {
     let ran = Ran::of(command);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
+
+#[cfg(feature = "torch")]
+#[test]
+fn what_fails_in_every_cell_is_told_once_without_frames() {
+    let test = CliTest::new();
+    let model = "model.etad.arch.etad = { preset = \"laptop\", steps = 1 }\n";
+    test.file("small.toml", BUILT_IN.replace("model.prior.arch.prior = {}\n", model).replace("seeds = [0]", "seeds = [0, 1]"));
+    let ran = test.run(["run", "small.toml", "--store", "S", "--device", "cuda:7", "--jobs", "1"]);
+    assert_eq!(ran.code, Some(7), "{}", ran.stderr);
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert_eq!(said.matches("\"cuda:7\" is not available").count(), 1, "{said}");
+    for part in ["failed in the same way", "failed: etad 100 % seed 0, etad 100 % seed 1: as said above", "stderr.log", "2 failed"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(!said.contains("frame #") && !said.contains("panicked"), "{said}");
+    // Where nothing was said before, the end says it.
+    let quiet = test.run(["run", "small.toml", "--store", "S", "--device", "cuda:7", "--jobs", "1", "--quiet"]);
+    assert_eq!(quiet.stdout.matches("\"cuda:7\" is not available").count(), 1, "{}", quiet.stdout);
+}
