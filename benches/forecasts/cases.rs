@@ -68,9 +68,9 @@ impl Case {
     }
 }
 
-type Row = BTreeMap<String, String>;
+pub type Row = BTreeMap<String, String>;
 
-fn grouped(path: &Path) -> Vec<Vec<Row>> {
+pub fn grouped(path: &Path) -> Vec<Vec<Row>> {
     let mut reader = csv::Reader::from_path(path).unwrap_or_else(|e| panic!("{}: {e}; set ETALON_SHARED", path.display()));
     let mut groups: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     for row in reader.deserialize() {
@@ -80,7 +80,7 @@ fn grouped(path: &Path) -> Vec<Vec<Row>> {
     groups.into_values().collect()
 }
 
-fn number(row: &Row, column: &str) -> f64 {
+pub fn number(row: &Row, column: &str) -> f64 {
     row[column].parse().unwrap_or_else(|_| panic!("{column} is no number in {row:?}"))
 }
 

@@ -1,25 +1,27 @@
 //! How good are the forecasts? Every method sees the same first sizes of real learning curves and is scored on what came.
 //!
-//! `cargo bench -- forecast` prints a table per set of curves, and the time of a fit. `cargo bench -- learn` learns the prior
-//! again, by cross-validation over data sets (half an hour). The reference method in numpy takes part where
+//! `cargo bench -- forecast` prints a table per set of curves, and the time of a fit. `cargo bench -- validate` judges
+//! every choice by nested cross-validation over data sets and domains, and writes `src/curves/record.csv` (a quarter of an hour). The reference method in numpy takes part where
 //! `ETALON_PEER_PYTHON` has numpy and scipy. `ETALON_SHARED` holds the curves.
 
 mod cases;
+mod designs;
 mod engines;
 mod learn;
+mod validate;
 mod worth;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group};
-use etalon::curves::{Curve, Observation, Options, Prior, families};
+use etalon::curves::{Curve, Observation, Options, families};
 use rayon::prelude::*;
 
 use cases::Case;
 use worth::{Worth, rmsle, worth};
 
-criterion_group!(benches, forecasts, learned);
+criterion_group!(benches, forecasts, validated);
 
 /// The folder with `curves/` and the reference method; without one the tables over whole sets of curves are left out, and that is
 /// said.
@@ -124,22 +126,13 @@ fn forecasts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Learns the prior; only when asked for by name, because it takes long.
-fn learned(_: &mut Criterion) {
-    const ROUNDS: usize = 4;
-    if !std::env::args().any(|a| a == "learn") {
+/// Nested cross-validation; only when asked for by name, because it takes long.
+fn validated(_: &mut Criterion) {
+    if !std::env::args().any(|a| a == "validate") {
         return;
     }
     let Some(root) = recordings() else { return };
-    let (classifiers, detectors) = (cases::classifiers(&root), cases::detectors(&root));
-    let detectors: Vec<&Case> = detectors.iter().collect();
-    say("\n| data sets | median error | mean | 90 % | CRPS | inside 90 | 80 | 50 | mean width 90 | interval score | |");
-    say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
-    for held_out in 0..5 {
-        let (test, train): (Vec<&Case>, Vec<&Case>) = classifiers.iter().partition(|c| learn::fold(&classifiers, c) == held_out);
-        let prior = learn::learn(&train, &detectors, ROUNDS);
-        say(&row(&format!("part {held_out}, held out ({})", test.len()), &learn::of(&test, &prior)));
-        say(&row(&format!("part {held_out}, with the shipped prior"), &learn::of(&test, &Prior::default())));
-    }
-    say(&format!("\nlearned on all: {:#?}", learn::learn(&classifiers.iter().collect::<Vec<_>>(), &detectors, ROUNDS)));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let records = validate::run(&designs::all(&root, &here.join("tests/fixtures/curves")), &say);
+    std::fs::write(here.join("src/curves/record.csv"), records).expect("the checkout can be written");
 }

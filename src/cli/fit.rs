@@ -139,7 +139,6 @@ fn score_of(args: &Args, direction: Direction) -> Score {
 fn summarise<'a>(series: &'a Series, args: &Args, options: &Options) -> Result<Fitted<'a>, (String, curves::Error)> {
     let at = args.at.iter().chain(&series.asked).copied().collect();
     let questions = Questions { at, targets: args.target.clone() };
-    let options = &Options { pool: series.pool, ..options.clone() };
     let fitted = Curve::fit(&series.observations, options).and_then(|curve| {
         let summary = curve.summary(&series.name, &series.observations, &questions, options)?;
         Ok(Fitted { series, curve, summary })
@@ -170,7 +169,7 @@ fn show(curve: &Summary, ui: &Ui) {
         vec![format!("{}x", g.times), format!("{:+.4}", g.median), ends, chance(g.probability)]
     });
     let worthwhile = curve.gains.first().map_or(0.01, |g| g.worthwhile);
-    ui.line(table(&["data", "improvement", &format!("{level:.0} % interval"), &format!("P of {worthwhile} or more")], gains));
+    ui.line(table(&["data", "improvement over measured", &format!("{level:.0} % interval"), &format!("P of {worthwhile} or more")], gains));
     if !curve.targets.is_empty() {
         let targets = curve
             .targets
@@ -182,7 +181,9 @@ fn show(curve: &Summary, ui: &Ui) {
         Saturation::Rising => format!("verdict: still rising, twice the data almost surely brings {worthwhile} or more"),
         Saturation::Saturated => format!("verdict: saturated, twice the data almost surely brings less than {worthwhile}"),
         Saturation::Undecided => format!("verdict: these sizes do not decide whether twice the data brings {worthwhile} or more"),
+        Saturation::Floor => "verdict: learns nothing, every size scores next to zero; mend the model before collecting data".to_owned(),
     });
+    curve.records.iter().for_each(|record| ui.line(format!("precedent: {}", record.in_words(score))));
     match &curve.backtest {
         Some(b) => ui.line(format!(
             "backtest: {} prediction{} up to {:.1}x, median error {}, {:.0} % inside their interval",

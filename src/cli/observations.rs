@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::curves::{At, Direction, Observation};
-use crate::report::source::{Stored, observation, pool};
+use crate::report::source::{Stored, observation};
 use crate::store::Record;
 
 /// Why the input cannot be fitted. Exit code 6.
@@ -90,8 +90,6 @@ pub(super) struct Series {
     pub name: String,
     pub observations: Vec<Observation>,
     pub asked: Vec<At>,
-    /// Size at which all seeds share their videos, where that is known.
-    pub pool: Option<f64>,
     /// The scores stand for means and deviations: no training gave one of them.
     pub summarised: bool,
 }
@@ -104,7 +102,7 @@ fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Serie
     };
     let series = |(name, records): (String, Vec<Record>)| {
         let observations = records.iter().map(observation).collect();
-        Series { name, observations, asked: Vec::new(), pool: pool(&records), summarised: false }
+        Series { name, observations, asked: Vec::new(), summarised: false }
     };
     Ok(curves.into_iter().map(series).collect())
 }
@@ -260,7 +258,7 @@ fn read_table(path: &Path, columns: &Columns) -> Result<Read, Error> {
         let row = Row { path, places: &places, row: row.map_err(broken)?, comma: delimiter != b',', percent: columns.percent };
         let name = places.by.map_or_else(|| file_name.clone(), |at| row.field(at).to_owned());
         let position = *known.entry(name.clone()).or_insert_with(|| {
-            series.push(Series { name, observations: Vec::new(), asked: Vec::new(), pool: None, summarised: false });
+            series.push(Series { name, observations: Vec::new(), asked: Vec::new(), summarised: false });
             series.len() - 1
         });
         row.into_series(&mut series[position], direction)?;

@@ -218,8 +218,11 @@ fn units(args: &Args, path: &Path, series: &[Series]) -> anyhow::Result<Vec<f64>
 }
 
 fn plan(args: &Args, options: &Options, path: &Path, series: &Series, units_per_video: f64) -> Result<Planned, observations::Error> {
-    let curve = Curve::fit(&series.observations, &Options { pool: series.pool, ..options.clone() })
-        .map_err(|source| observations::Error::Curve { path: path.to_owned(), name: series.name.clone(), source })?;
+    let curve = Curve::fit(&series.observations, options).map_err(|source| observations::Error::Curve {
+        path: path.to_owned(),
+        name: series.name.clone(),
+        source,
+    })?;
     let aim = args.failure_cost.map_or(Aim::Confidence(args.confidence.unwrap_or(0.9)), Aim::FailureCost);
     let cost_per_video = args.cost * units_per_video;
     let terms = Terms { cost: cost_per_video, rounds: args.rounds, aim };

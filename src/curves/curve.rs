@@ -25,9 +25,6 @@ pub struct Options {
     pub ceiling: Option<f64>,
     /// Instances of the test set, where known: a score is never known better than a share of so many.
     pub test_instances: Option<f64>,
-    /// Training videos at which all seeds share their videos because there are no others (100 % of a pool): their spread
-    /// then leaves out what another pool would have given.
-    pub pool: Option<f64>,
     /// An improvement that matters, in the scale of the observations.
     pub worthwhile: f64,
     /// What is believed before the curve is seen.
@@ -42,7 +39,6 @@ impl Default for Options {
             families: families::averaged(),
             ceiling: None,
             test_instances: None,
-            pool: None,
             worthwhile: 0.01,
             prior: Prior::default(),
         }
@@ -61,47 +57,6 @@ pub struct Forecast {
     /// Where a repetition of the protocol (as many seeds as observed) would measure the mean score.
     #[serde(flatten)]
     pub interval: Interval,
-}
-
-/// What more data is worth. Improvements are positive whichever way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Gain {
-    /// Multiple of the largest observed size.
-    pub times: f64,
-    /// Training videos.
-    pub n: f64,
-    /// Median improvement of the expected score over that at the largest observed size.
-    pub median: f64,
-    /// Interval of the improvement.
-    #[serde(flatten)]
-    pub interval: Interval,
-    /// An improvement that matters.
-    pub worthwhile: f64,
-    /// Probability of at least that.
-    pub probability: f64,
-}
-
-impl Gain {
-    /// Whether so much data still brings a worthwhile improvement.
-    pub fn saturation(&self) -> Saturation {
-        match self.probability {
-            p if p >= SURE => Saturation::Rising,
-            p if p <= 1.0 - SURE => Saturation::Saturated,
-            _ => Saturation::Undecided,
-        }
-    }
-}
-
-/// Whether more data still helps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Saturation {
-    /// Doubling the data almost surely brings a worthwhile improvement.
-    Rising,
-    /// The curve does not decide.
-    Undecided,
-    /// Doubling the data almost surely brings none.
-    Saturated,
 }
 
 /// A parameter of a family's best fit.
@@ -178,11 +133,9 @@ pub struct Curve {
     pub(super) observed: Observed,
     pub(super) posterior: Posterior,
     pub(super) level: f64,
-    worthwhile: f64,
+    pub(super) worthwhile: f64,
 }
 
-/// Sureness from which a verdict on saturation is given.
-const SURE: f64 = 0.9;
 /// A residual or a fall of this many standard errors is told.
 const NOTEWORTHY: f64 = 3.0;
 /// Sizes that span less than this factor say little about the shape.
@@ -207,6 +160,11 @@ impl Curve {
         self.observed.sizes.iter().map(outward).collect()
     }
 
+    /// Seeds of the size that has the fewest.
+    pub(super) fn fewest_seeds(&self) -> usize {
+        self.observed.sizes.iter().map(|s| s.seeds).min().unwrap_or(0)
+    }
+
     /// The largest observed size.
     pub fn largest(&self) -> f64 {
         self.observed.largest()
@@ -225,22 +183,6 @@ impl Curve {
     /// Quantiles of what [`Self::forecast`] summarises, at `probabilities` (0..1, ascending).
     pub fn quantiles(&self, n: f64, probabilities: &[f64]) -> Vec<f64> {
         self.outward(&self.measured(n), probabilities)
-    }
-
-    /// What `times` the largest observed size is worth.
-    pub fn gain(&self, times: f64) -> Gain {
-        let scale = &self.observed.scale;
-        let gained = self.posterior.gain(times.ln());
-        let tail = (1.0 - self.level) / 2.0;
-        let ends: Vec<f64> = gained.quantiles(&[tail, 0.5, 1.0 - tail]).into_iter().map(|g| scale.length(g)).collect();
-        Gain {
-            times,
-            n: times * self.largest(),
-            median: ends[1],
-            interval: Interval { level: self.level, lower: ends[0], upper: ends[2] },
-            worthwhile: self.worthwhile,
-            probability: 1.0 - gained.cdf(self.worthwhile / scale.length(1.0)),
-        }
     }
 
     /// `count` equally probable curves of the expected score at the sizes `n` (ascending), in the scale of the observations.
@@ -287,7 +229,7 @@ impl Curve {
         if span < NARROW {
             warnings.push(Warning::NarrowSpan(span));
         }
-        let fewest = sizes.iter().map(|s| s.seeds).min().unwrap_or(0);
+        let fewest = self.fewest_seeds();
         if fewest < 3 {
             warnings.push(Warning::FewSeeds(fewest));
         }
@@ -297,13 +239,14 @@ impl Curve {
         warnings.extend(self.observed.floor().map(Warning::Floor));
         warnings.extend(self.largest_fall());
         warnings.extend(self.largest_misfit(families));
+        warnings.extend(self.gap());
         let unsettled = |f: &&FamilyFit| f.stop != Stop::Converged && (f.weight > 0.05 || families.len() == 1);
         warnings.extend(families.iter().filter(unsettled).map(|f| Warning::NotConverged(f.name)));
         warnings
     }
 
     /// ln(n / n_K).
-    fn t(&self, n: f64) -> f64 {
+    pub(super) fn t(&self, n: f64) -> f64 {
         (n / self.largest()).ln()
     }
 

@@ -17,6 +17,7 @@ pub mod families;
 mod family;
 mod fan;
 mod fit;
+mod gain;
 mod linalg;
 mod observation;
 mod plan;
@@ -24,6 +25,7 @@ mod posterior;
 #[cfg(test)]
 mod properties;
 mod reach;
+mod record;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -31,16 +33,18 @@ mod warning;
 
 pub use backtest::{Backtest, Prediction, backtest};
 pub use crossing::{Chances, Crossing, FEWEST_SEEDS, Lead, PairedSize};
-pub use curve::{Curve, FamilyFit, Forecast, Gain, Line, Options, ParameterValue, Saturation};
+pub use curve::{Curve, FamilyFit, Forecast, Line, Options, ParameterValue};
 pub use design::{Choice, Known, Open, Reason, choose};
 pub use family::{CurveFamily, Kind, Parameter, Shape};
 pub use fan::FanPoint;
 pub use fit::Stop;
+pub use gain::{Gain, Saturation};
 pub use observation::{Direction, Observation, Size};
 pub use plan::{Aim, Plan, Round, Terms, Unreachable};
-pub use posterior::prior::Prior;
+pub use posterior::prior::{Belief, Prior};
 pub use reach::{HORIZON, Reach, Requirement};
-pub use summary::{At, BadAt, Questions, Summary};
+pub use record::Record;
+pub use summary::{At, BadAt, Precedent, Questions, Summary};
 pub use warning::Warning;
 
 /// Why no curve could be fitted.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::family::geometric;
 use super::{Error, Options};
 use crate::stats::{mean, quantile, standard_deviation};
 
@@ -26,6 +27,9 @@ pub enum Direction {
     /// Losses: not negative.
     Decreasing,
 }
+
+/// error · score at the largest size is taken to be no less.
+const LEAST_SPREAD: f64 = 0.002;
 
 /// All observations of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,8 +57,6 @@ pub(super) struct Observed {
     least_error: f64,
     /// Instances of the test set, where known: a score is never known better than a share of so many.
     test_instances: Option<f64>,
-    /// Variance of the mean at the size where all seeds share their videos, which their spread does not show.
-    pooled: Option<(f64, f64)>,
 }
 
 impl Observed {
@@ -75,7 +77,6 @@ impl Observed {
             return Err(Error::TooFewSizes(sizes.len()));
         }
         let noise = Noise::new(&sizes);
-        let pooled = options.pool.and_then(|pool| pooled_variance(&sizes, pool));
         let least_error = options.ceiling.map_or(0.0, |ceiling| 1.0 - scale.inward(ceiling));
         let best = sizes.iter().map(|s| s.mean).fold(0.0, f64::max);
         match options.ceiling {
@@ -84,7 +85,7 @@ impl Observed {
             }
             _ => {}
         }
-        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances, pooled })
+        Ok(Self { sizes, noise, scale, least_error, test_instances: options.test_instances })
     }
 
     /// Least error that is possible.
@@ -92,14 +93,20 @@ impl Observed {
         self.least_error
     }
 
-    /// Variances of a single score to try where no size was repeated, as multiples of the roughness of the curve; one that
-    /// is not used where the noise is known.
-    pub fn spare_variances(&self) -> Vec<f64> {
+    /// Unit of deviations of the error: it is 0 at either end of the scale, where scores cannot differ.
+    pub fn unit(&self) -> f64 {
+        let last = self.sizes[self.sizes.len() - 1].mean;
+        (last * (1.0 - last)).max(LEAST_SPREAD).sqrt()
+    }
+
+    /// Variances of a single score to try where no size was repeated, with their ln weights for noise of (median, deviation of the
+    /// logarithm) in units of [`Self::unit`]; one that is not used where the noise is known.
+    pub fn spare_variances(&self, (median, spread): (f64, f64)) -> Vec<(f64, f64)> {
         if self.noise.is_some() {
-            return vec![0.0];
+            return vec![(0.0, 0.0)];
         }
-        let rough = roughness(&self.sizes).max(Noise::LEAST.sqrt());
-        [0.06, 0.12, 0.25, 0.5, 1.0, 2.0].iter().map(|factor| (factor * rough).powi(2)).collect()
+        let of = |sd: f64| ((sd * self.unit()).powi(2), -0.5 * ((sd / median).ln() / spread).powi(2));
+        geometric(5e-4, 0.15, 8).map(of).collect()
     }
 
     /// The sizes that are fitted. Single runs over several decades leave out the oldest: no family follows so long a way, and
@@ -122,7 +129,7 @@ impl Observed {
                 shrunk / s.seeds as f64
             }
         };
-        self.fitted().iter().map(|s| (of(s).max(self.sampling(s.mean)) + self.pooled_at(s.n)).max(Noise::LEAST)).collect()
+        self.fitted().iter().map(|s| of(s).max(self.sampling(s.mean)).max(Noise::LEAST)).collect()
     }
 
     /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).
@@ -137,10 +144,9 @@ impl Observed {
         self.noise.as_ref().map_or(spare, |noise| noise.variance(n))
     }
 
-    /// One of [`Self::spare_variances`] for questions that need a single number.
+    /// Variance of a single score for questions that need one number: as rough as the curve is, where no size was repeated.
     pub fn typical_spare(&self) -> f64 {
-        let variances = self.spare_variances();
-        variances[variances.len() / 2]
+        (0.4 * roughness(&self.sizes)).powi(2).max(Noise::LEAST)
     }
 
     /// Whether every observation is the same number, which says nothing about noise.
@@ -153,10 +159,6 @@ impl Observed {
         const NEXT_TO_ZERO: f64 = 0.03;
         let best = self.sizes.iter().map(|s| s.mean).fold(0.0, f64::max);
         (best < NEXT_TO_ZERO).then(|| self.scale.outward(best))
-    }
-
-    fn pooled_at(&self, n: f64) -> f64 {
-        self.pooled.filter(|pooled| pooled.0 == n).map_or(0.0, |pooled| pooled.1)
     }
 
     /// Variance that a share has because the test set is finite; seeds do not average it away.
@@ -175,14 +177,6 @@ impl Size {
         let centre = mean(&scores).expect("a group has a member");
         Self { n: group[0].0, mean: centre, sd: standard_deviation(&scores), seeds: scores.len() }
     }
-}
-
-/// The part of the seed variance that the smaller sizes promise for `pool` and its seeds do not show: it comes from the
-/// choice of videos, is common to all of them and does not average away.
-fn pooled_variance(sizes: &[Size], pool: f64) -> Option<(f64, f64)> {
-    let smaller: Vec<Size> = sizes.iter().filter(|s| s.n < pool).copied().collect();
-    let own = sizes.iter().find(|s| s.n == pool)?.sd?.powi(2);
-    Some((pool, (Noise::new(&smaller)?.variance(pool) - own).max(0.0)))
 }
 
 /// Standard deviation of the mean scores around lines through their neighbours in ln n, by the median.
@@ -302,16 +296,6 @@ mod tests {
         let observed = Observed::new(&observe(&rows), &Options::default()).unwrap();
         let variances = observed.variances(0.0);
         assert!(variances[2] > 1e-6 && variances[2] < variances[0], "{variances:?}");
-    }
-
-    #[test]
-    fn seeds_that_share_their_videos_are_not_believed_more_than_others() {
-        let spread = |n: f64| if n == 40.0 { 0.001 } else { 0.02 };
-        let rows: Vec<(f64, f64)> =
-            [10.0, 20.0, 30.0, 40.0].iter().flat_map(|&n| [-1.0, 0.0, 1.0].map(|e| (n, 0.5 + e * spread(n)))).collect();
-        let of = |pool| Observed::new(&observe(&rows), &Options { pool, ..Options::default() }).unwrap().variances(0.0);
-        let (independent, pooled) = (of(None), of(Some(40.0)));
-        assert!(pooled[3] > 5.0 * independent[3] && pooled[..3] == independent[..3], "{independent:?} {pooled:?}");
     }
 
     #[test]

@@ -71,6 +71,29 @@ proptest! {
     }
 
     #[test]
+    fn an_improvement_is_the_forecast_less_the_measurement(any in any_curve(), times in 1.1f64..5.0) {
+        let curve = fit(&any.observations);
+        let (gain, forecast) = (curve.gain(times), curve.forecast(curve.largest() * times));
+        let measured = curve.sizes().last().unwrap().mean;
+        prop_assert!((gain.today - measured).abs() < 1e-12);
+        for (improvement, foretold) in [
+            (gain.median, forecast.median), (gain.interval.lower, forecast.interval.lower), (gain.interval.upper, forecast.interval.upper),
+        ] {
+            prop_assert!((measured + improvement - foretold).abs() < 1e-12, "{gain:?} {forecast:?}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_needs_the_measurement_and_the_curve(any in any_curve()) {
+        let gain = fit(&any.observations).gain(2.0);
+        match gain.saturation() {
+            Saturation::Rising => prop_assert!(gain.probability >= 0.9 && gain.probability_of_rise >= 0.9),
+            Saturation::Saturated => prop_assert!(gain.probability <= 0.1 && gain.probability_of_rise <= 0.1),
+            _ => {}
+        }
+    }
+
+    #[test]
     fn a_measurement_where_it_was_expected_never_widens_the_interval_there(any in any_curve(), times in 1.2f64..3.0) {
         // The noise of single runs is guessed from the curve's roughness, which a point more can change at will.
         prop_assume!(any.observations[1].n == any.observations[0].n);

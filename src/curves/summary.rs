@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Backtest, Curve, Error, FamilyFit, Forecast, Gain, Observation, Options, Reach, Saturation, Size, Warning, backtest};
+use super::{Backtest, Curve, Error, FamilyFit, Forecast, Gain, Observation, Options, Reach, Record, Saturation, Size, Warning, backtest};
 
 /// A size asked for: a multiple of the largest observed one (`"2x"`) or a number of videos (`"500"`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +57,44 @@ pub struct Questions {
     pub targets: Vec<f64>,
 }
 
+/// What became of forecasts like one, and what more observations would have bought.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Precedent {
+    /// Of the same sizes, seeds and multiple.
+    pub same: Record,
+    /// With one size more.
+    pub one_more_size: Option<Record>,
+    /// With several seeds instead of one.
+    pub more_seeds: Option<Record>,
+}
+
+impl Precedent {
+    fn of(sizes: usize, seeds: usize, times: f64) -> Option<Self> {
+        let same = Record::of(sizes, seeds, times)?;
+        let other = |sizes, seeds| Record::of(sizes, seeds, times).filter(|r| (r.sizes, r.seeds) != (same.sizes, same.seeds));
+        Some(Self { same, one_more_size: other(sizes + 1, seeds), more_seeds: other(sizes, seeds.max(3)) })
+    }
+
+    /// In a sentence, with scores written by `score`.
+    pub fn in_words(&self, score: impl Fn(f64) -> String) -> String {
+        let Record { sizes, seeds, times, curves, median_error, coverage, width } = self.same;
+        let sizes = if sizes == 5 { "5 or more".to_owned() } else { sizes.to_string() };
+        let seeds = if seeds == 1 { "one seed" } else { "several seeds" };
+        let mut words = format!(
+            "at about {times}× from {sizes} sizes with {seeds}, {curves} left-out curves had a median error of {}, and {:.0} % lay inside the 90 % \
+             interval, {} wide in the mean",
+            score(median_error),
+            100.0 * coverage,
+            score(width)
+        );
+        let better =
+            |what, record: Option<Record>| record.map(|r| format!("; {what}: {} and {} wide", score(r.median_error), score(r.width)));
+        words.extend(better("with one size more", self.one_more_size));
+        words.extend(better("with several seeds", self.more_seeds));
+        words
+    }
+}
+
 /// The answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
@@ -72,6 +110,8 @@ pub struct Summary {
     pub saturation: Saturation,
     /// In the order asked.
     pub forecasts: Vec<Forecast>,
+    /// How forecasts like those of `gains` did on curves that were left out.
+    pub records: Vec<Precedent>,
     /// In the order asked.
     pub targets: Vec<Reach>,
     /// `None` with fewer than four sizes.
@@ -104,8 +144,9 @@ impl Curve {
         Ok(Summary {
             name: name.to_owned(),
             observations: self.sizes(),
-            saturation: gains[0].saturation(),
+            saturation: self.saturation(),
             gains: gains.into(),
+            records: gains.iter().filter_map(|g| Precedent::of(self.observed.sizes.len(), self.fewest_seeds(), g.times)).collect(),
             families,
             targets: questions.targets.iter().map(|&score| self.reach(score)).collect(),
             forecasts,

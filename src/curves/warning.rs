@@ -36,6 +36,15 @@ pub enum Warning {
         /// By how many standard errors.
         z: f64,
     },
+    /// The curve does not pass what was measured at the largest size.
+    Gap {
+        /// That size.
+        n: f64,
+        /// What the fit says there.
+        fitted: f64,
+        /// What was measured.
+        measured: f64,
+    },
     /// The optimiser did not settle.
     NotConverged(&'static str),
 }
@@ -68,6 +77,12 @@ impl std::fmt::Display for Warning {
             }
             Self::Misfit { n, z } => {
                 write!(f, "no family follows the score at n = {n} ({z:.1} standard errors off): the interval leans on the discrepancy term")
+            }
+            Self::Gap { n, fitted, measured } => {
+                write!(
+                    f,
+                    "the fit says {fitted:.3} at n = {n}, where {measured:.3} was measured: it misfits there, so add seeds at that size"
+                )
             }
             Self::NotConverged(family) => write!(f, "the {family} fit did not converge: its parameters are the best point seen"),
         }

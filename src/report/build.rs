@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{
     ClassRow, Completeness, Cost, CountedNote, FEWEST_SIZES, Fact, FractionRow, Missing, ModelReport, Outlook, Pair, Report, Run, Spread,
 };
-use super::source::{observation, pool};
+use super::source::observation;
 use super::{efficiency, end_to_end, hardware, pairs};
 use crate::curves::{At, Curve, Observation, Options, Questions};
 use crate::protocol::CellKey;
@@ -120,7 +120,7 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> (ModelReport, O
     let fractions: Vec<FractionRow> = by_fraction(records).iter().map(|(percent, cells)| fraction_row(*percent, cells)).collect();
     let classes = by_fraction(records).last().map_or_else(Vec::new, |(_, cells)| class_rows(cells, records));
     let observations: Vec<Observation> = records.iter().map(|r| observation(r)).collect();
-    let options = options(records);
+    let options = Options::default();
     let fitted =
         Curve::fit(&observations, &options).and_then(|curve| Ok((curve.summary(name, &observations, &plan.questions, &options)?, curve)));
     let outlook_at = |k: usize| outlook(records, |r| r.scores.map.get(k).copied());
@@ -149,11 +149,6 @@ fn model_report(name: &str, records: &[&Record], plan: &Plan) -> (ModelReport, O
     (report, curve)
 }
 
-/// How curves through these records are fitted.
-fn options(records: &[&Record]) -> Options {
-    Options { pool: pool(records.iter().copied()), ..Options::default() }
-}
-
 /// What twice the data would give to one part of the scores, where it was measured at enough sizes.
 fn outlook(records: &[&Record], score: impl Fn(&Record) -> Option<f64>) -> Option<Outlook> {
     let observed = |r: &&Record| Some(Observation { score: score(r)?, ..observation(r) });
@@ -162,7 +157,7 @@ fn outlook(records: &[&Record], score: impl Fn(&Record) -> Option<f64>) -> Optio
     if sizes.len() < FEWEST_SIZES {
         return None;
     }
-    let curve = Curve::fit(&observations, &options(records)).ok()?;
+    let curve = Curve::fit(&observations, &Options::default()).ok()?;
     let gain = curve.gain(2.0);
     Some(Outlook { forecast: curve.forecast(gain.n), gain })
 }

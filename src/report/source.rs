@@ -196,11 +196,6 @@ fn runs(store: &Store, records: &[Record]) -> Result<Vec<Run>, Error> {
     Ok(runs)
 }
 
-/// The size at which all seeds share their videos, because it is all of the training part.
-pub fn pool<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<f64> {
-    records.into_iter().find(|r| r.fraction.value() == 100.0).map(|r| r.sample.videos as f64)
-}
-
 /// A record as a point of a learning curve.
 pub fn observation(record: &Record) -> Observation {
     Observation { n: record.sample.videos as f64, score: record.scores.average_map, seed: Some(record.seed) }

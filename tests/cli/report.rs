@@ -1,5 +1,6 @@
 //! `etalon report` and `fit` on a store, `evaluate --store`, `doctor`, `completions`.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use etalon::run::Prepared;
@@ -333,4 +334,36 @@ fn neither_a_resolved_experiment_nor_a_report_holds_a_path_of_this_machine() {
     }
     // The store knows where the paths start on this machine, wherever it is asked from.
     assert_eq!(test.run(["run", "S", "--json"]).json()["found"], 4);
+}
+
+/// Records of real experiments, and a table of their thresholds and classes: in every one the measured score and the stated
+/// improvement make the forecast.
+#[test]
+fn what_was_measured_and_the_improvement_make_the_forecast_everywhere() {
+    let test = CliTest::new();
+    let mut seen = 0;
+    for name in ["salads50", "sbhar", "sbhar-official"] {
+        let records = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports").join(name).join("records.jsonl.zst");
+        assert_eq!(test.run([OsStr::new("report"), records.as_os_str(), "--out".as_ref(), name.as_ref()]).code, Some(0));
+        let report: Value = serde_json::from_str(&read(&test.dir.path().join(name).join("report.json"))).unwrap();
+        for model in report["models"].as_array().unwrap() {
+            let last = model["fractions"].as_array().unwrap().last().unwrap();
+            let mut parts = vec![(&model["outlook"], &last["average_map"]["mean"])];
+            parts.extend(model["thresholds"].as_array().unwrap().iter().zip(last["map"].as_array().unwrap()).map(|(o, m)| (o, &m["mean"])));
+            parts.extend(model["classes"].as_array().unwrap().iter().map(|c| (&c["outlook"], &c["average"]["mean"])));
+            for (outlook, measured) in parts.into_iter().filter(|p| !p.0.is_null()) {
+                let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {outlook}"));
+                let (gain, forecast) = (&outlook["gain"], &outlook["forecast"]);
+                assert!((number(&gain["today"]) - number(measured)).abs() < 1e-9, "{name}: {measured} {outlook}");
+                for (improvement, foretold) in [("median", "median"), ("lower", "lower"), ("upper", "upper")] {
+                    let sum = number(measured) + number(&gain[improvement]);
+                    assert!((sum - number(&forecast[foretold])).abs() < 1e-9, "{name}: {measured} {outlook}");
+                }
+                // A forecast below today's score and a sure gain cannot stand side by side.
+                assert!(number(&gain["probability"]) < 0.5 || number(&forecast["median"]) > number(measured), "{name}: {outlook}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
 }

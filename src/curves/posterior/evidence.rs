@@ -2,7 +2,7 @@
 
 use super::grid::Grid;
 use super::normal::Truncated;
-use super::prior::Prior;
+use super::prior::{BELIEFS, Prior};
 use crate::curves::linalg::Cholesky;
 
 /// One covariance of the mean errors: seed noise plus a Brownian discrepancy anchored at the largest size.
@@ -11,14 +11,14 @@ pub struct Level {
     pub kappa: f64,
     /// Variance of a fresh measurement where no size was repeated; else unused.
     pub spare: f64,
-    /// ln prior weight.
-    ln_prior: f64,
+    /// ln prior weight under each belief.
+    ln_prior: [f64; BELIEFS],
     factor: Cholesky,
 }
 
 impl Level {
     /// `t` as in [`Grid::new`], `variances` of the mean errors.
-    pub fn new(t: &[f64], variances: &[f64], spare: f64, kappa: f64, ln_prior: f64) -> Self {
+    pub fn new(t: &[f64], variances: &[f64], spare: f64, kappa: f64, ln_prior: [f64; BELIEFS]) -> Self {
         let entry = |i: usize, j: usize| kappa * kappa * (-t[i]).min(-t[j]) + if i == j { variances[i] } else { 0.0 };
         let matrix: Vec<Vec<f64>> = (0..t.len()).map(|i| (0..t.len()).map(|j| entry(i, j)).collect()).collect();
         let factor = Cholesky::new(&matrix).expect("noise variances are positive and the Brownian kernel is not negative");
@@ -38,8 +38,10 @@ impl Level {
 /// One shape under one covariance: a normal distribution of (level, drop), with drop cut to what the ceiling allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Component {
-    /// ln of the unnormalised weight, then the weight.
+    /// Share of the forecast.
     pub weight: f64,
+    /// ln of the unnormalised weight under each belief.
+    ln_weight: [f64; BELIEFS],
     /// Shape in the grid; `None` for the constant.
     pub shape: Option<usize>,
     /// Which covariance.
@@ -65,11 +67,12 @@ const CHUNK: usize = 256;
 /// error that is possible; `constant` lets a curve that has not moved compete.
 pub fn components(grid: &Grid, levels: &[Level], errors: &[f64], floor: f64, prior: &Prior, constant: bool) -> Vec<Component> {
     let grounded: Vec<bool> = grid.grounded().collect();
-    let mut found = Found { grid, prior, floor, last: errors.len() - 1, components: Vec::with_capacity(2048), best: f64::NEG_INFINITY };
+    let mut found =
+        Found { grid, prior, floor, last: errors.len() - 1, components: Vec::with_capacity(2048), best: [f64::NEG_INFINITY; BELIEFS] };
     for (index, level) in levels.iter().enumerate() {
         let whitened = Whitened::new(level, errors);
         if constant {
-            found.constant(&whitened, level, index, prior.constant);
+            found.constant(&whitened, level, index);
         }
         let mut sums = [[0.0; CHUNK]; 4];
         for start in (0..grid.shapes.len()).step_by(CHUNK) {
@@ -77,11 +80,15 @@ pub fn components(grid: &Grid, levels: &[Level], errors: &[f64], floor: f64, pri
             whitened.sum(grid, start..end, &mut sums);
             for g in start..end {
                 let [su, suu, suy, _] = sums.each_ref().map(|s| s[g - start]);
-                let base = level.ln_prior - whitened.half_ln_det + grid.ln_prior[g];
-                let candidate =
-                    if grounded[g] { whitened.grounded(su, suu, suy, base) } else { whitened.free(su, suu, suy, base, grid.to_come[g]) };
-                let Some(candidate) = candidate.filter(|c| c.weight > found.best - PRUNE - SLACK) else { continue };
-                found.take(candidate, g, index);
+                let candidate = if grounded[g] { whitened.grounded(su, suu, suy) } else { whitened.free(su, suu, suy, grid.to_come[g]) };
+                let Some(candidate) = candidate else { continue };
+                let mut ln_weight = [0.0; BELIEFS];
+                for b in 0..BELIEFS {
+                    ln_weight[b] = candidate.ln_evidence + level.ln_prior[b] + grid.ln_prior[g][b];
+                }
+                if found.matters(&ln_weight, PRUNE + SLACK) {
+                    found.take(candidate, ln_weight, g, index);
+                }
             }
         }
     }
@@ -95,7 +102,7 @@ struct Found<'a> {
     /// Index of the largest size.
     last: usize,
     components: Vec<Component>,
-    best: f64,
+    best: [f64; BELIEFS],
 }
 
 /// Sums over sizes in the coordinates where residuals are independent with variance 1.
@@ -112,7 +119,7 @@ struct Whitened {
 
 /// A normal (level, drop) before the drop is cut.
 struct Candidate {
-    weight: f64,
+    ln_evidence: f64,
     level: f64,
     drop: f64,
     drop_variance: f64,
@@ -159,7 +166,7 @@ impl Whitened {
     }
 
     /// Level and drop both free.
-    fn free(&self, su: f64, suu: f64, suy: f64, base: f64, to_come: f64) -> Option<Candidate> {
+    fn free(&self, su: f64, suu: f64, suy: f64, to_come: f64) -> Option<Candidate> {
         let det = self.sw * suu - su * su;
         if !(det > 1e-12 * self.sw * suu && det.is_finite() && to_come.is_finite()) {
             return None;
@@ -167,32 +174,35 @@ impl Whitened {
         let drop = (self.sw * suy - su * self.sy) / det;
         let level = (suu * self.sy - su * suy) / det;
         let misfit = (self.syy - level * self.sy - drop * suy).max(0.0);
-        let weight = base - 0.5 * (misfit + det.ln());
-        Some(Candidate { weight, level, drop, drop_variance: self.sw / det, covariance: -su / det, level_variance: suu / det })
+        let ln_evidence = -self.half_ln_det - 0.5 * (misfit + det.ln());
+        Some(Candidate { ln_evidence, level, drop, drop_variance: self.sw / det, covariance: -su / det, level_variance: suu / det })
     }
 
     /// Level fixed at 1.
-    fn grounded(&self, su: f64, suu: f64, suy: f64, base: f64) -> Option<Candidate> {
+    fn grounded(&self, su: f64, suu: f64, suy: f64) -> Option<Candidate> {
         if !(suu > 0.0 && suu.is_finite()) {
             return None;
         }
         let (sry, srr) = (suy - su, self.syy - 2.0 * self.sy + self.sw);
         let drop = sry / suu;
-        let weight = base - 0.5 * ((srr - drop * sry).max(0.0) + suu.ln());
-        Some(Candidate { weight, level: 1.0, drop, drop_variance: 1.0 / suu, covariance: 0.0, level_variance: 0.0 })
+        let ln_evidence = -self.half_ln_det - 0.5 * ((srr - drop * sry).max(0.0) + suu.ln());
+        Some(Candidate { ln_evidence, level: 1.0, drop, drop_variance: 1.0 / suu, covariance: 0.0, level_variance: 0.0 })
     }
 }
 
 impl Found<'_> {
-    fn constant(&mut self, whitened: &Whitened, level: &Level, index: usize, ln_prior: f64) {
+    fn constant(&mut self, whitened: &Whitened, level: &Level, index: usize) {
         let at_largest = whitened.sy / whitened.sw;
         let misfit = (whitened.syy - at_largest * whitened.sy).max(0.0);
-        let weight = level.ln_prior - whitened.half_ln_det + ln_prior - 0.5 * (misfit + whitened.sw.ln());
+        let ln_evidence = -whitened.half_ln_det - 0.5 * (misfit + whitened.sw.ln());
+        let beliefs = self.prior.beliefs();
+        let ln_weight = std::array::from_fn(|b| ln_evidence + level.ln_prior[b] + beliefs[b].1.constant);
         let given_drop = (0.0, 1.0 / whitened.sw);
-        self.push(Component { weight, shape: None, level: index, at_largest, drop: (0.0, 0.0), given_drop, uncut: (0.0, 0.0, 0.0) });
+        let drop = (0.0, 0.0);
+        self.push(Component { weight: 0.0, ln_weight, shape: None, level: index, at_largest, drop, given_drop, uncut: (0.0, 0.0, 0.0) });
     }
 
-    fn take(&mut self, c: Candidate, g: usize, level: usize) {
+    fn take(&mut self, c: Candidate, mut ln_weight: [f64; BELIEFS], g: usize, level: usize) {
         const LEAST: f64 = 1e-4;
         let sd = c.drop_variance.sqrt();
         let upper = ((c.level - self.floor) / self.grid.to_come[g].max(1e-9)).max(LEAST);
@@ -201,28 +211,38 @@ impl Found<'_> {
         let at_level = c.level + slope * (cut.mean - c.drop);
         let error = (at_level + cut.mean * self.grid.rows[self.last][g] - self.floor).max(1e-3);
         let rest = (at_level - self.floor - self.grid.to_come[g] * cut.mean) / error;
-        let weight = c.weight + cut.ln_mass + self.prior.of_course(rest.clamp(0.0, 1.0));
+        for (ln_weight, (_, belief)) in ln_weight.iter_mut().zip(self.prior.beliefs()) {
+            *ln_weight += cut.ln_mass + belief.of_course(rest.clamp(0.0, 1.0));
+        }
         let given_drop = (slope, (c.level_variance - c.covariance * slope).max(0.0));
-        let uncut = (c.drop, sd, upper);
-        self.push(Component { weight, shape: Some(g), level, at_largest: at_level, drop: (cut.mean, cut.variance), given_drop, uncut });
+        let (drop, uncut) = ((cut.mean, cut.variance), (c.drop, sd, upper));
+        self.push(Component { weight: 0.0, ln_weight, shape: Some(g), level, at_largest: at_level, drop, given_drop, uncut });
     }
 
     fn push(&mut self, component: Component) {
-        if component.weight.is_finite() {
-            self.best = self.best.max(component.weight);
+        if component.ln_weight.iter().all(|w| w.is_finite() || *w == f64::NEG_INFINITY) {
+            for (best, ln_weight) in self.best.iter_mut().zip(component.ln_weight) {
+                *best = best.max(ln_weight);
+            }
             self.components.push(component);
         }
     }
 
-    fn normalised(self) -> Vec<Component> {
-        let Self { mut components, best, .. } = self;
-        components.retain(|c| c.weight > best - PRUNE);
-        for c in &mut components {
-            c.weight = (c.weight - best).exp();
-        }
-        let total: f64 = components.iter().map(|c| c.weight).sum();
-        for c in &mut components {
-            c.weight /= total;
+    /// Whether a weight is within `below` of the best under some belief.
+    fn matters(&self, ln_weight: &[f64; BELIEFS], below: f64) -> bool {
+        ln_weight.iter().zip(self.best).any(|(w, best)| *w > best - below)
+    }
+
+    /// The beliefs mixed in their shares.
+    fn normalised(mut self) -> Vec<Component> {
+        let mut components = std::mem::take(&mut self.components);
+        components.retain(|c| self.matters(&c.ln_weight, PRUNE));
+        for (b, (share, _)) in self.prior.beliefs().into_iter().enumerate() {
+            let of = |c: &Component| (c.ln_weight[b] - self.best[b]).exp();
+            let total: f64 = components.iter().map(of).sum();
+            for c in &mut components {
+                c.weight += share * of(c) / total;
+            }
         }
         components
     }

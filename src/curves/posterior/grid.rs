@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::prior::Prior;
+use super::prior::{BELIEFS, Prior};
 use crate::curves::{CurveFamily, Shape};
 
 /// Every shape of some families at the sizes of one curve.
@@ -13,8 +13,8 @@ use crate::curves::{CurveFamily, Shape};
 pub struct Grid {
     families: Vec<Block>,
     pub shapes: Vec<Shape>,
-    /// ln prior weight of each shape.
-    pub ln_prior: Vec<f64>,
+    /// ln prior weight of each shape under each belief.
+    pub ln_prior: Vec<[f64; BELIEFS]>,
     /// u at each size, a row per size.
     pub rows: Vec<Vec<f64>>,
     /// Per shape: u = (remaining − origin) / span.
@@ -34,12 +34,21 @@ impl Grid {
     pub fn new(families: &[&'static dyn CurveFamily], t: &[f64], prior: &Prior) -> Self {
         let mut blocks = Vec::with_capacity(families.len());
         let (mut shapes, mut ln_prior) = (Vec::new(), Vec::new());
-        let total = families.iter().map(|f| prior.of_family(f.name()).exp()).sum::<f64>().ln();
+        let beliefs = prior.beliefs().map(|(_, belief)| {
+            let total: f64 = families.iter().map(|f| belief.of_family(f.name()).exp()).sum();
+            (belief, total.ln())
+        });
         for &family in families {
             let grid = family.grid(-t[0]);
             blocks.push(Block { family, shapes: shapes.len()..shapes.len() + grid.len() });
-            let weight = prior.of_family(family.name()) - total - (grid.len() as f64).ln();
-            ln_prior.extend(grid.iter().map(|shape| weight + prior.of_shape(family.parameters(), shape)));
+            let among = (grid.len() as f64).ln();
+            ln_prior.extend(grid.iter().map(|shape| {
+                beliefs.map(|(belief, total)| {
+                    // A family that is used alone is believed in.
+                    let of_family = if total.is_finite() { belief.of_family(family.name()) - total } else { 0.0 };
+                    of_family - among + belief.of_shape(family.parameters(), shape)
+                })
+            }));
             shapes.extend(grid);
         }
         let count = shapes.len();
@@ -63,7 +72,7 @@ impl Grid {
                     (grid.origin[g], grid.span[g]) = (last[g], span);
                 } else {
                     // Has no step within the observed range: the constant says the same.
-                    grid.ln_prior[g] = f64::NEG_INFINITY;
+                    grid.ln_prior[g] = [f64::NEG_INFINITY; BELIEFS];
                 }
             }
         }

@@ -21,9 +21,10 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// Of `parts`, whose weights sum to 1.
+    /// Of `parts`, whose weights sum to 1. Parts that nearly coincide become one of the same mean and variance: thousands of
+    /// shapes say the same.
     pub fn new(parts: Vec<Part>, range: (f64, f64)) -> Self {
-        Self { parts, range }
+        Self { parts: merged(parts), range }
     }
 
     /// Probability of at most `x`.
@@ -92,6 +93,36 @@ impl Mixture {
             }
         }
         f64::midpoint(low.0, high.0)
+    }
+}
+
+/// Parts whose standard deviations are within a sixth and whose means within a quarter of that of each other, as one.
+fn merged(parts: Vec<Part>) -> Vec<Part> {
+    const PER_UNIT: f64 = 6.5;
+    const NEAR: f64 = 0.25;
+    const LIGHTEST: f64 = 1e-12;
+    let key = |p: &Part| {
+        let spread = (p.sd.ln() * PER_UNIT).floor();
+        let width = NEAR * (spread / PER_UNIT).exp();
+        (spread as i64, (p.mean / width).floor() as i64)
+    };
+    // A shape that is not defined at a size, such as the inverse logarithm below its origin, says nothing there.
+    let says = |p: &Part| p.weight > LIGHTEST && p.mean.is_finite() && p.sd.is_finite();
+    let mut keyed: Vec<((i64, i64), Part)> = parts.into_iter().filter(says).map(|p| (key(&p), p)).collect();
+    keyed.sort_unstable_by_key(|k| k.0);
+    let mut merged: Vec<Part> = keyed.chunk_by(|a, b| a.0 == b.0).map(|group| Part::merge(group.iter().map(|g| &g.1))).collect();
+    let total: f64 = merged.iter().map(|p| p.weight).sum();
+    merged.iter_mut().for_each(|p| p.weight /= total);
+    merged
+}
+
+impl Part {
+    fn merge<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Self {
+        let sum = |of: &dyn Fn(&Part) -> f64| parts.clone().map(of).sum::<f64>();
+        let weight = sum(&|p| p.weight);
+        let mean = sum(&|p| p.weight * p.mean) / weight;
+        let variance = sum(&|p| p.weight * (p.sd * p.sd + (p.mean - mean).powi(2))) / weight;
+        Self { weight, mean, sd: variance.sqrt() }
     }
 }
 

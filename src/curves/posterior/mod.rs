@@ -17,7 +17,7 @@ pub use mixture::{Mixture, Part};
 use evidence::{Component, Level};
 use grid::Grid;
 
-use prior::Prior;
+use prior::{DISCREPANCIES, Prior};
 
 use super::CurveFamily;
 use super::observation::Observed;
@@ -43,14 +43,14 @@ impl Posterior {
         let best = 1.0 - errors.iter().copied().fold(1.0, f64::min);
         let prior = prior.at_level(best);
         let grid = Grid::new(families, &t, &prior);
-        let last = errors[errors.len() - 1];
-        let scale = (last * (1.0 - last)).max(prior::LEAST_SPREAD).sqrt();
-        let level = |spare: f64, (kappa, ln_prior): (f64, f64)| Level::new(&t, &observed.variances(spare), spare, kappa * scale, ln_prior);
+        let level = |spare: f64, ln_spare: f64, kappa: f64| {
+            let ln_prior = prior.beliefs().map(|(_, belief)| ln_spare + belief.of_discrepancy(kappa));
+            Level::new(&t, &observed.variances(spare), spare, kappa * observed.unit(), ln_prior)
+        };
         let levels: Vec<Level> = observed
-            .spare_variances()
+            .spare_variances(prior.noise)
             .into_iter()
-            .flat_map(|spare| prior.discrepancies().map(move |k| (spare, k)))
-            .map(|(spare, k)| level(spare, k))
+            .flat_map(|(spare, ln_spare)| DISCREPANCIES.map(|kappa| level(spare, ln_spare, kappa)))
             .collect();
         let floor = observed.least_error();
         let components = evidence::components(&grid, &levels, &errors, floor, &prior, families.len() > 1);

@@ -14,10 +14,11 @@ pub fn forecasts(report: &Report, charts: &[Chart]) -> Section {
     if !fitted.is_empty() {
         blocks.extend([Block::Table(expected(&fitted)), Block::Table(gains(&fitted))]);
         blocks.push(text(
-            "The interval says where a repetition of this protocol would measure the mean score; that of the improvement is of the expected score, without the \
-             noise of a new measurement.",
+            "The interval says where a repetition of this protocol would measure the mean score. The improvement is that less the score measured today, so the two add \
+             up; its probability is of the expected score. A verdict needs both this and the rise of the curve itself to be sure.",
         ));
         blocks.push(Block::List { items: fitted.iter().map(|(model, curve)| verdict(model, curve)).collect() });
+        blocks.extend(precedents(&fitted));
         blocks.extend(needs(&fitted));
         let drawn: Vec<Block> = forecast_ids(report).iter().filter_map(|id| figure(charts, id)).collect();
         blocks.extend(drawn);
@@ -57,7 +58,7 @@ fn gains(fitted: &[(&str, &Summary)]) -> Table {
     });
     let (level, worthwhile) = gains().next().map_or((90.0, 1.0), |(_, g)| (100.0 * g.interval.level, 100.0 * g.worthwhile));
     let header = ["model", "data", "videos", "improvement", &format!("{level:.0} % interval"), &format!("P of {worthwhile} point or more")];
-    table("Improvement over today in mAP points", &header, rows.collect())
+    table("Improvement over today’s measured score in mAP points", &header, rows.collect())
 }
 
 /// Whether more data still helps, in a sentence.
@@ -71,6 +72,9 @@ fn verdict(model: &str, curve: &Summary) -> String {
         Saturation::Saturated => {
             format!("{model} is saturated: {}× the data brings {points} mAP point or more with a probability of only {chance}.", gain.times)
         }
+        Saturation::Floor => {
+            format!("{model} learns nothing: every size scores next to zero. Mend the model before collecting data for it.")
+        }
         Saturation::Undecided => {
             format!(
                 "{model}: these sizes do not decide whether {}× the data brings {points} mAP point or more (probability {chance}).",
@@ -78,6 +82,18 @@ fn verdict(model: &str, curve: &Summary) -> String {
             )
         }
     }
+}
+
+/// How forecasts of the same kind did elsewhere, and what one more size or more seeds would have bought.
+fn precedents(fitted: &[(&str, &Summary)]) -> Vec<Block> {
+    let mut said: Vec<String> =
+        fitted.iter().flat_map(|(_, curve)| &curve.records).map(|p| p.in_words(|s| format!("{} points", percent(s)))).collect();
+    said.sort_unstable();
+    said.dedup();
+    if said.is_empty() {
+        return Vec::new();
+    }
+    vec![text("How forecasts of this kind did on curves that had no part in making the method:"), Block::List { items: said }]
 }
 
 /// Targets in plain words.

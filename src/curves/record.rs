@@ -1,0 +1,45 @@
+//! How forecasts of a kind did on curves that were left out: what stands beside a forecast so that it can be judged.
+//!
+//! The table is written by `cargo bench -- validate` from the held-out parts of its cross-validation.
+
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of forecasts of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Sizes seen; 5 stands for more, too.
+    pub sizes: usize,
+    /// Seeds per size: 1, or 3 for several.
+    pub seeds: usize,
+    /// How far beyond the largest size, as a multiple of it: 2, 3 or 10.
+    pub times: f64,
+    /// Left-out curves.
+    pub curves: usize,
+    /// Median of the absolute errors, in the scale of the scores.
+    pub median_error: f64,
+    /// Share of what came inside the 90 % interval.
+    pub coverage: f64,
+    /// Mean width of that interval.
+    pub width: f64,
+}
+
+static RECORDS: LazyLock<Vec<Record>> = LazyLock::new(|| {
+    let mut table = csv::Reader::from_reader(include_str!("record.csv").as_bytes());
+    table.deserialize().map(|row| row.expect("the bench wrote it")).collect()
+});
+
+impl Record {
+    /// The kind that a forecast belongs to: sizes seen, seeds per size and multiple of the largest size.
+    pub fn kind(sizes: usize, seeds: usize, times: f64) -> (usize, usize, f64) {
+        let times = [2.0, 3.0].into_iter().find(|t| times <= t * 1.5).unwrap_or(10.0);
+        (sizes.clamp(2, 5), if seeds > 1 { 3 } else { 1 }, times)
+    }
+
+    /// The record of such forecasts; `None` where no left-out curve says anything.
+    pub fn of(sizes: usize, seeds: usize, times: f64) -> Option<Self> {
+        let kind = Self::kind(sizes, seeds, times);
+        RECORDS.iter().find(|r| (r.sizes, r.seeds, r.times) == kind).copied()
+    }
+}
