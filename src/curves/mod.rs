@@ -44,7 +44,7 @@ pub use plan::{Aim, Plan, Round, Terms, Unreachable};
 pub use posterior::prior::{Belief, Prior};
 pub use reach::{HORIZON, Reach, Requirement};
 pub use record::Record;
-pub use summary::{At, BadAt, Precedent, Questions, Summary};
+pub use summary::{At, BadAt, Questions, Summary};
 pub use warning::Warning;
 
 /// Why no curve could be fitted.

@@ -13,7 +13,7 @@ pub struct Record {
     pub sizes: usize,
     /// Seeds per size: 1, or 3 for several.
     pub seeds: usize,
-    /// How far beyond the largest size, as a multiple of it: 2, 3 or 10.
+    /// How far beyond the largest size, as a multiple of it: 2 for up to 3, 3 for up to 4.5, 10 for more.
     pub times: f64,
     /// Left-out curves.
     pub curves: usize,
@@ -41,5 +41,24 @@ impl Record {
     pub fn of(sizes: usize, seeds: usize, times: f64) -> Option<Self> {
         let kind = Self::kind(sizes, seeds, times);
         RECORDS.iter().find(|r| (r.sizes, r.seeds, r.times) == kind).copied()
+    }
+
+    /// In a sentence, with scores written by `score`.
+    pub fn in_words(&self, score: impl Fn(f64) -> String) -> String {
+        let Self { sizes, seeds, times, curves, median_error, coverage, width } = *self;
+        let sizes = if sizes == 5 { "5 or more".to_owned() } else { sizes.to_string() };
+        let seeds = if seeds == 1 { "one seed" } else { "several seeds" };
+        let far = match times {
+            2.0 => "up to 3×",
+            3.0 => "3 to 4.5×",
+            _ => "more than 4.5×",
+        };
+        format!(
+            "{far} beyond {sizes} sizes of {seeds}, forecasts of {curves} left-out curves had a median error of {}; {:.0} % lay inside the 90 % \
+             interval, which was {} wide in the mean",
+            score(median_error),
+            100.0 * coverage,
+            score(width)
+        )
     }
 }

@@ -57,44 +57,6 @@ pub struct Questions {
     pub targets: Vec<f64>,
 }
 
-/// What became of forecasts like one, and what more observations would have bought.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Precedent {
-    /// Of the same sizes, seeds and multiple.
-    pub same: Record,
-    /// With one size more.
-    pub one_more_size: Option<Record>,
-    /// With several seeds instead of one.
-    pub more_seeds: Option<Record>,
-}
-
-impl Precedent {
-    fn of(sizes: usize, seeds: usize, times: f64) -> Option<Self> {
-        let same = Record::of(sizes, seeds, times)?;
-        let other = |sizes, seeds| Record::of(sizes, seeds, times).filter(|r| (r.sizes, r.seeds) != (same.sizes, same.seeds));
-        Some(Self { same, one_more_size: other(sizes + 1, seeds), more_seeds: other(sizes, seeds.max(3)) })
-    }
-
-    /// In a sentence, with scores written by `score`.
-    pub fn in_words(&self, score: impl Fn(f64) -> String) -> String {
-        let Record { sizes, seeds, times, curves, median_error, coverage, width } = self.same;
-        let sizes = if sizes == 5 { "5 or more".to_owned() } else { sizes.to_string() };
-        let seeds = if seeds == 1 { "one seed" } else { "several seeds" };
-        let mut words = format!(
-            "at about {times}× from {sizes} sizes with {seeds}, {curves} left-out curves had a median error of {}, and {:.0} % lay inside the 90 % \
-             interval, {} wide in the mean",
-            score(median_error),
-            100.0 * coverage,
-            score(width)
-        );
-        let better =
-            |what, record: Option<Record>| record.map(|r| format!("; {what}: {} and {} wide", score(r.median_error), score(r.width)));
-        words.extend(better("with one size more", self.one_more_size));
-        words.extend(better("with several seeds", self.more_seeds));
-        words
-    }
-}
-
 /// The answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
@@ -111,7 +73,7 @@ pub struct Summary {
     /// In the order asked.
     pub forecasts: Vec<Forecast>,
     /// How forecasts like those of `gains` did on curves that were left out.
-    pub records: Vec<Precedent>,
+    pub records: Vec<Record>,
     /// In the order asked.
     pub targets: Vec<Reach>,
     /// `None` with fewer than four sizes.
@@ -134,6 +96,9 @@ impl Curve {
         let backtest = backtest(observations, options)?;
         let forecasts: Vec<Forecast> = questions.at.iter().map(|at| self.forecast(at.videos(self.largest()))).collect();
         let gains = [2.0, 3.0].map(|times| self.gain(times));
+        let of = |g: &Gain| Record::of(self.observed.sizes.len(), self.fewest_seeds(), g.times);
+        let mut records: Vec<Record> = gains.iter().filter_map(of).collect();
+        records.dedup();
         let families = self.families();
         let mut warnings = self.warnings(&families);
         let factor = forecasts.iter().map(|f| f.n / self.largest()).fold(1.0, f64::max);
@@ -146,7 +111,7 @@ impl Curve {
             observations: self.sizes(),
             saturation: self.saturation(),
             gains: gains.into(),
-            records: gains.iter().filter_map(|g| Precedent::of(self.observed.sizes.len(), self.fewest_seeds(), g.times)).collect(),
+            records,
             families,
             targets: questions.targets.iter().map(|&score| self.reach(score)).collect(),
             forecasts,

@@ -84,7 +84,7 @@ fn verdict(model: &str, curve: &Summary) -> String {
     }
 }
 
-/// How forecasts of the same kind did elsewhere, and what one more size or more seeds would have bought.
+/// How forecasts of the same kind did elsewhere.
 fn precedents(fitted: &[(&str, &Summary)]) -> Vec<Block> {
     let mut said: Vec<String> =
         fitted.iter().flat_map(|(_, curve)| &curve.records).map(|p| p.in_words(|s| format!("{} points", percent(s)))).collect();
@@ -93,7 +93,7 @@ fn precedents(fitted: &[(&str, &Summary)]) -> Vec<Block> {
     if said.is_empty() {
         return Vec::new();
     }
-    vec![text("How forecasts of this kind did on curves that had no part in making the method:"), Block::List { items: said }]
+    vec![text("How forecasts of this kind did on curves left out of what they were learned from:"), Block::List { items: said }]
 }
 
 /// Targets in plain words.
