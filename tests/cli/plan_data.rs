@@ -47,8 +47,8 @@ fn a_confidence_is_reached_in_rounds_that_are_cheaper_than_one() {
     let one = plan(&test, &["--target", "0.6", "--rounds", "1"]);
     assert_eq!(rounds(&one).len(), 1);
     assert!(number(&three["plan"], "expected_cost") < number(&one["plan"], "expected_cost"));
-    let sure = plan(&test, &["--target", "0.6", "--confidence", "0.95"]);
-    assert!(number(&sure["plan"], "failure_probability") <= 0.05);
+    let sure = plan(&test, &["--target", "0.6", "--confidence", "0.93"]);
+    assert!(number(&sure["plan"], "failure_probability") <= 0.07, "{sure}");
     assert!(number(&sure["plan"], "worst_cost") >= number(&three["plan"], "worst_cost"));
     assert_eq!(number(&three["double_at_once"], "worst_cost"), 600.0);
     // The median of what is needed suffices half of the time.
