@@ -28,8 +28,7 @@ pub fn all(root: &Path, fixtures: &Path) -> Vec<Designed> {
 
 fn designed(domain: &'static str, design: &'static str, group: &str, observations: Vec<Observation>, asked: (f64, f64)) -> Designed {
     let direction = if domain == "classifiers" { Direction::Decreasing } else { Direction::Increasing };
-    let mut case = Case { group: format!("{domain}/{group}"), observations, asked: vec![asked], direction, targets: Vec::new() };
-    case.targets = Vec::new();
+    let case = Case { group: format!("{domain}/{group}"), observations, asked: vec![asked], direction, targets: Vec::new() };
     Designed { domain, design, case }
 }
 
@@ -149,7 +148,7 @@ fn pools(fixtures: &Path) -> Vec<Designed> {
             let observation = Observation { n: number(row, "n"), score: number(row, column), seed: Some(number(row, "seed") as u64) };
             pools.entry((&row["dataset"], &row["pool"])).or_default().entry(observation.n as u64).or_default().push(observation);
         }
-        for ((dataset, pool), sizes) in pools.iter().filter(|p| p.0.1 != "full") {
+        for ((dataset, _), sizes) in pools.iter().filter(|p| p.0.1 != "full") {
             let whole = &pools[&(*dataset, "full")];
             let (n, scores) = whole.last_key_value().expect("a pool has sizes");
             let mut with_whole = sizes.clone();
@@ -157,7 +156,6 @@ fn pools(fixtures: &Path) -> Vec<Designed> {
             let seen = sizes.len();
             found.push(cut("halves", "4 sizes x 3 seeds, 2x", dataset, &with_whole, seen, seen, 3));
             found.push(cut("halves", "3 sizes x 3 seeds, 2x", dataset, sizes, seen - 1, seen - 1, 3));
-            let _ = pool;
         }
     }
     found

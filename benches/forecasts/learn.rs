@@ -35,7 +35,7 @@ fn ignorance() -> Belief {
 }
 
 /// The belief that coordinate descent finds for these curves.
-pub fn learn(train: &[&Designed], _: &BTreeMap<(&str, &str), f64>) -> Belief {
+pub fn learn(train: &[&Designed]) -> Belief {
     let mut taken: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut picked: Vec<&Designed> = Vec::new();
     // Every eleventh: neighbours are of one data set.

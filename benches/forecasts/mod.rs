@@ -134,5 +134,5 @@ fn validated(_: &mut Criterion) {
     let Some(root) = recordings() else { return };
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let records = validate::run(&designs::all(&root, &here.join("tests/fixtures/curves")), &say);
-    std::fs::write(here.join("src/curves/record.csv"), records).expect("the checkout can be written");
+    etalon::base::fsio::replace(&here.join("src/curves/record.csv"), records.as_bytes()).expect("the checkout can be written");
 }

@@ -63,7 +63,7 @@ fn chosen(train: &[&Designed]) -> [Prior; 3] {
         let scored = candidates.into_iter().map(|p| (cost(train, &answers(train, &p), &base), p));
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are candidates").1
     };
-    let plain = Prior { share: 0.0, noise: (0.01, 1e3), learned: learn::learn(train, &base), ..Prior::default() };
+    let plain = Prior { share: 0.0, noise: (0.01, 1e3), learned: learn::learn(train), ..Prior::default() };
     let noises = [0.01, 0.02, 0.03].into_iter().flat_map(|median| [0.8, 1.2].map(|spread| (median, spread)));
     let noisy = best(noises.map(|noise| Prior { noise, ..plain.clone() }).collect());
     let stacked = best([0.0, 0.2, 0.4, 0.6].map(|share| Prior { share, ..noisy.clone() }).into());

@@ -82,10 +82,7 @@ pub fn components(grid: &Grid, levels: &[Level], errors: &[f64], floor: f64, pri
                 let [su, suu, suy, _] = sums.each_ref().map(|s| s[g - start]);
                 let candidate = if grounded[g] { whitened.grounded(su, suu, suy) } else { whitened.free(su, suu, suy, grid.to_come[g]) };
                 let Some(candidate) = candidate else { continue };
-                let mut ln_weight = [0.0; BELIEFS];
-                for b in 0..BELIEFS {
-                    ln_weight[b] = candidate.ln_evidence + level.ln_prior[b] + grid.ln_prior[g][b];
-                }
+                let ln_weight = std::array::from_fn(|b| candidate.ln_evidence + level.ln_prior[b] + grid.ln_prior[g][b]);
                 if found.matters(&ln_weight, PRUNE + SLACK) {
                     found.take(candidate, ln_weight, g, index);
                 }
