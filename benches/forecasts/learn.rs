@@ -80,8 +80,3 @@ pub fn learn(train: &[&Designed]) -> Belief {
     }
     belief
 }
-
-/// Of five parts of the data sets, the one of this group.
-pub fn part(group: &str) -> usize {
-    group.bytes().fold(7usize, |hash, byte| (hash * 31 + usize::from(byte)) % 100_003) % 5
-}

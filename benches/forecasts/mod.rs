@@ -1,7 +1,7 @@
 //! How good are the forecasts? Every method sees the same first sizes of real learning curves and is scored on what came.
 //!
 //! `cargo bench -- forecast` prints a table per set of curves, and the time of a fit. `cargo bench -- validate` judges
-//! every choice by nested cross-validation over data sets and domains, and writes `src/curves/record.csv` (a quarter of an hour). The reference method in numpy takes part where
+//! every choice by nested cross-validation over data sets and domains, and writes `src/curves/record.csv` (half an hour). The reference method in numpy takes part where
 //! `ETALON_PEER_PYTHON` has numpy and scipy. `ETALON_SHARED` holds the curves.
 
 mod cases;

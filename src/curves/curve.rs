@@ -246,7 +246,7 @@ impl Curve {
     }
 
     /// ln(n / n_K).
-    pub(super) fn t(&self, n: f64) -> f64 {
+    fn t(&self, n: f64) -> f64 {
         (n / self.largest()).ln()
     }
 

@@ -58,10 +58,12 @@ impl Gain {
     /// Whether so much data still brings a worthwhile improvement, both over the measurement and along the curve.
     pub fn saturation(&self) -> Saturation {
         let both = [self.probability, self.probability_of_rise];
-        match both {
-            p if p.iter().all(|p| *p >= SURE) => Saturation::Rising,
-            p if p.iter().all(|p| *p <= 1.0 - SURE) => Saturation::Saturated,
-            _ => Saturation::Undecided,
+        if both.iter().all(|p| *p >= SURE) {
+            Saturation::Rising
+        } else if both.iter().all(|p| *p <= 1.0 - SURE) {
+            Saturation::Saturated
+        } else {
+            Saturation::Undecided
         }
     }
 }
@@ -89,9 +91,9 @@ impl Curve {
         }
     }
 
-    /// Whether doubling the data still helps.
-    pub fn saturation(&self) -> Saturation {
-        if self.observed.floor().is_some() { Saturation::Floor } else { self.gain(2.0).saturation() }
+    /// Whether more data still helps, given what it is worth.
+    pub fn saturation(&self, gain: &Gain) -> Saturation {
+        if self.observed.floor().is_some() { Saturation::Floor } else { gain.saturation() }
     }
 
     /// A fit that does not pass what was measured last.

@@ -144,7 +144,7 @@ impl Observed {
         self.noise.as_ref().map_or(spare, |noise| noise.variance(n))
     }
 
-    /// Variance of a single score for questions that need one number: as rough as the curve is, where no size was repeated.
+    /// Variance of a single score for questions that need one number: of a part of the curve's roughness, where no size was repeated.
     pub fn typical_spare(&self) -> f64 {
         (0.4 * roughness(&self.sizes)).powi(2).max(Noise::LEAST)
     }

@@ -1,6 +1,7 @@
 //! How forecasts of a kind did on curves that were left out: what stands beside a forecast so that it can be judged.
 //!
-//! The table is written by `cargo bench -- validate` from the held-out parts of its cross-validation.
+//! The table is written by `cargo bench -- validate` from the held-out parts of its
+//! cross-validation: of the engine as each part's training curves chose it, not of the shipped prior, which has seen them all.
 
 use std::sync::LazyLock;
 

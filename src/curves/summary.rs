@@ -109,7 +109,7 @@ impl Curve {
         Ok(Summary {
             name: name.to_owned(),
             observations: self.sizes(),
-            saturation: self.saturation(),
+            saturation: self.saturation(&gains[0]),
             gains: gains.into(),
             records,
             families,

@@ -147,11 +147,12 @@ fn a_model_that_learns_nothing_is_told_so() {
     };
     let seen: Vec<Observation> = rows.iter().flat_map(observe).collect();
     let curve = Curve::fit(&seen, &Options::default()).unwrap();
-    assert_eq!(curve.saturation(), Saturation::Floor);
+    assert_eq!(curve.saturation(&curve.gain(2.0)), Saturation::Floor);
     assert!(curve.forecast(100.0).interval.upper < 0.1, "{:?}", curve.forecast(100.0));
     // One that has left the floor is judged like any other.
     let risen = [seen, vec![Observation { n: 60.0, score: 0.2, seed: None }; 3]].concat();
-    assert_ne!(Curve::fit(&risen, &Options::default()).unwrap().saturation(), Saturation::Floor);
+    let risen = Curve::fit(&risen, &Options::default()).unwrap();
+    assert_ne!(risen.saturation(&risen.gain(2.0)), Saturation::Floor);
 }
 
 #[test]

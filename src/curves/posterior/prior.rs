@@ -14,7 +14,7 @@ use crate::curves::{Kind, Parameter, Shape};
 pub struct Prior {
     /// Learned from the development curves.
     pub learned: Belief,
-    /// All families and shapes alike.
+    /// The families of the reference method and all their shapes alike.
     pub broad: Belief,
     /// Share of the broad belief in a forecast, 0..1.
     pub share: f64,
@@ -112,7 +112,7 @@ impl Prior {
 }
 
 impl Belief {
-    /// Nothing but what the families can do and how far real curves stray from them.
+    /// Nothing but what these families can do (without Gompertz and a broken power law) and how far real curves stray from them.
     pub fn broad() -> Self {
         let families = vec![("gompertz", f64::NEG_INFINITY), ("broken-power", f64::NEG_INFINITY)];
         Self { families, slope: (0.0, f64::INFINITY), beyond: 0.0, course: (0.0, 0.0), constant: -5.7, discrepancy: 0.075, exact: 0.0 }
