@@ -15,6 +15,15 @@ pub struct Designed {
     /// Sizes, seeds and horizon in words.
     pub design: &'static str,
     pub case: Case,
+    /// The whole curve gets worse somewhere, beyond its noise.
+    pub ill_behaved: bool,
+}
+
+impl Designed {
+    /// Whether no size was repeated.
+    pub fn single_runs(&self) -> bool {
+        self.case.sizes().all(|(_, scores)| scores.len() == 1)
+    }
 }
 
 /// Every design of every development curve.
@@ -29,7 +38,7 @@ pub fn all(root: &Path, fixtures: &Path) -> Vec<Designed> {
 fn designed(domain: &'static str, design: &'static str, group: &str, observations: Vec<Observation>, asked: (f64, f64)) -> Designed {
     let direction = if domain == "classifiers" { Direction::Decreasing } else { Direction::Increasing };
     let case = Case { group: format!("{domain}/{group}"), observations, asked: vec![asked], direction, targets: Vec::new() };
-    Designed { domain, design, case }
+    Designed { domain, design, case, ill_behaved: false }
 }
 
 /// LCDB publishes the mean of 25 repetitions and its standard error at every anchor: seeds at anchors without any are drawn from them.
@@ -54,8 +63,9 @@ fn classifiers(root: &Path) -> Vec<Designed> {
         let last = &rows[rows.len() - 1];
         let end = number(last, "n");
         let mut found = Vec::new();
+        let ill_behaved = worsens(&rows);
         let mut add = |design, observations: Vec<Observation>, asked: &Row| {
-            found.push(designed("classifiers", design, &group, observations, truth(asked)));
+            found.push(Designed { ill_behaved, ..designed("classifiers", design, &group, observations, truth(asked)) });
         };
         add("5 to 8 sizes x 5 seeds, 3x", fit.iter().flat_map(|r| given(r, 5)).collect(), last);
         add("5 to 8 sizes x 1 seed, 3x", fit.iter().flat_map(|r| given(r, 1)).collect(), last);
@@ -78,6 +88,13 @@ fn classifiers(root: &Path) -> Vec<Designed> {
         found
     };
     grouped(&root.join("curves/lcdb_third_dev.csv")).into_iter().flat_map(of_curve).collect()
+}
+
+/// Whether the error at some anchor is above that at an earlier one by more than two points and three standard errors.
+fn worsens(rows: &[Row]) -> bool {
+    let anchors: Vec<(f64, f64)> = rows.iter().map(|r| (number(r, "truth"), number(r, "truth_se"))).collect();
+    let above = |later: &(f64, f64), earlier: &(f64, f64)| later.0 - earlier.0 > (3.0 * later.1.hypot(earlier.1)).max(0.02);
+    anchors.iter().enumerate().any(|(i, later)| anchors[..i].iter().any(|earlier| above(later, earlier)))
 }
 
 /// Distance of an anchor from `n` in ln n.

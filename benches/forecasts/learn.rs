@@ -1,4 +1,4 @@
-//! Learns a belief from curves: coordinate descent on what forecasts are worth, from ignorance.
+//! Learns a prior from curves: the noise of single runs from a few candidates, the belief by coordinate descent from ignorance.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::validate::{answers, base, cost};
 type Knob = Box<dyn Fn(&mut Belief) -> &mut f64>;
 
 const FAMILIES: [&str; 7] = ["power4", "m4", "logistic", "inverse-log", "broken-power", "weibull", "gompertz"];
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 /// Curves of one kind that are looked at: more cost time and say the same.
-const PER_KIND: usize = 40;
+const PER_KIND: usize = 100;
 
 fn knobs() -> Vec<Knob> {
     let mut knobs: Vec<Knob> = vec![
@@ -34,8 +34,26 @@ fn ignorance() -> Belief {
     Belief { families: FAMILIES.map(|name| (name, 0.0)).into(), slope: (-0.4, 0.8), discrepancy: 0.06, ..Belief::broad() }
 }
 
+/// No belief on the noise of single runs: every strength alike.
+pub const UNBELIEVED: (f64, f64) = (0.01, 1e3);
+
+/// The broad belief alone; with the noise of single runs that these curves suggest; and with the belief learned from them beside it.
+pub fn priors(train: &[&Designed]) -> [Prior; 3] {
+    let plain = Prior { share: 1.0, noise: UNBELIEVED, ..Prior::default() };
+    let single: Vec<&Designed> = train.iter().copied().filter(|d| d.single_runs()).collect();
+    let base = base(&single);
+    let candidates = [0.01, 0.02, 0.03].into_iter().flat_map(|median| [0.8, 1.2].map(|spread| (median, spread)));
+    let priced = candidates.map(|noise| {
+        let prior = Prior { noise, ..plain.clone() };
+        (cost(&single, &answers(&single, &prior), &base), prior)
+    });
+    let noisy = priced.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are candidates").1;
+    let whole = Prior { learned: belief(train, noisy.noise), share: Prior::default().share, ..noisy.clone() };
+    [plain, noisy, whole]
+}
+
 /// The belief that coordinate descent finds for these curves.
-pub fn learn(train: &[&Designed]) -> Belief {
+fn belief(train: &[&Designed], noise: (f64, f64)) -> Belief {
     let mut taken: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut picked: Vec<&Designed> = Vec::new();
     // Every eleventh: neighbours are of one data set.
@@ -50,7 +68,7 @@ pub fn learn(train: &[&Designed]) -> Belief {
     }
     let base = base(&picked);
     let score = |b: &Belief| {
-        let prior = Prior { learned: b.clone(), share: 0.0, ..Prior::default() };
+        let prior = Prior { learned: b.clone(), share: 0.0, noise, ..Prior::default() };
         cost(&picked, &answers(&picked, &prior), &base)
     };
     let (knobs, mut belief) = (knobs(), ignorance());

@@ -8,6 +8,7 @@ mod cases;
 mod designs;
 mod engines;
 mod learn;
+mod reliability;
 mod validate;
 mod worth;
 

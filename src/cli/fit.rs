@@ -184,6 +184,7 @@ fn show(curve: &Summary, ui: &Ui) {
         Saturation::Floor => "verdict: learns nothing, every size scores next to zero; mend the model before collecting data".to_owned(),
     });
     curve.records.iter().for_each(|record| ui.line(format!("precedent: {}", record.in_words(score))));
+    ui.line(format!("next: {}", curve.next.in_words()));
     match &curve.backtest {
         Some(b) => ui.line(format!(
             "backtest: {} prediction{} up to {:.1}x, median error {}, {:.0} % inside their interval",

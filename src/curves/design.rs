@@ -133,13 +133,13 @@ impl Known {
             return Vec::new();
         }
         let Ok(curve) = Curve::fit(&self.observations, options) else { return Vec::new() };
-        let mut belief = Belief::new(&curve, &sizes, target);
-        self.open.iter().filter(|o| o.pending).for_each(|o| belief.learn(o.n));
+        let mut joint = Joint::new(&curve, &sizes, target);
+        self.open.iter().filter(|o| o.pending).for_each(|o| joint.learn(o.n));
         let width = curve.expected(target).interval.width();
         let step = |&n: &f64| {
             let open = self.open.iter().position(|o| !o.pending && o.n == n)?;
-            let (cost, taken) = (self.cost(n), belief.taken(n));
-            let narrows = width * (belief.variance().sqrt() - (belief.variance() - taken).max(0.0).sqrt()) / belief.drawn.sqrt();
+            let (cost, taken) = (self.cost(n), joint.taken(n));
+            let narrows = width * (joint.variance().sqrt() - (joint.variance() - taken).max(0.0).sqrt()) / joint.drawn.sqrt();
             let reason = Reason::Narrows(if narrows.is_finite() { narrows } else { 0.0 });
             Some((Choice { model, open, reason, cost }, taken / cost.unwrap_or(0.0).max(SHORTEST)))
         };
@@ -156,7 +156,8 @@ fn distinct(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
 }
 
 /// The expected scores at the sizes that can be measured and, last, at the target: as jointly normal.
-struct Belief {
+#[derive(Clone)]
+pub(super) struct Joint {
     sizes: Vec<f64>,
     noise: Vec<f64>,
     covariance: Vec<Vec<f64>>,
@@ -164,8 +165,9 @@ struct Belief {
     drawn: f64,
 }
 
-impl Belief {
-    fn new(curve: &Curve, sizes: &[f64], target: f64) -> Self {
+impl Joint {
+    /// At `sizes` and `target`.
+    pub fn new(curve: &Curve, sizes: &[f64], target: f64) -> Self {
         let at = distinct(sizes.iter().copied().chain([target]));
         let paths = curve.paths(PATHS, &at);
         let column = |n: f64| {
@@ -194,8 +196,13 @@ impl Belief {
         if spread > 0.0 { self.covariance[i][self.sizes.len()].powi(2) / spread } else { 0.0 }
     }
 
+    /// Share of the target's standard deviation that was taken off since the beginning.
+    pub fn narrowed(&self) -> f64 {
+        if self.drawn > 0.0 { 1.0 - (self.variance() / self.drawn).clamp(0.0, 1.0).sqrt() } else { 0.0 }
+    }
+
     /// Goes on as if one more seed at `n` had been measured.
-    fn learn(&mut self, n: f64) {
+    pub fn learn(&mut self, n: f64) {
         let Some(i) = self.sizes.iter().position(|&s| s == n) else { return };
         let spread = self.covariance[i][i] + self.noise[i];
         if spread <= 0.0 {

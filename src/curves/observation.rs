@@ -109,6 +109,12 @@ impl Observed {
         geometric(5e-4, 0.15, 8).map(of).collect()
     }
 
+    /// Whether the observations look like those of one long training: many sizes, none repeated.
+    pub fn of_one_training(&self) -> bool {
+        const MANY: usize = 9;
+        self.noise.is_none() && self.fitted().len() >= MANY
+    }
+
     /// The sizes that are fitted. Single runs over several decades leave out the oldest: no family follows so long a way, and
     /// without seeds a misfit there looks like noise everywhere.
     pub fn fitted(&self) -> &[Size] {
@@ -134,9 +140,14 @@ impl Observed {
 
     /// Variance a fresh measurement at `n` has, made like the observed ones (as many seeds as usual).
     pub fn fresh_variance(&self, n: f64, spare: f64) -> f64 {
+        self.seed_variance(n, spare) / self.usual_seeds() as f64
+    }
+
+    /// Median number of observations per size.
+    pub fn usual_seeds(&self) -> usize {
         let mut seeds: Vec<usize> = self.sizes.iter().map(|s| s.seeds).collect();
         seeds.sort_unstable();
-        self.seed_variance(n, spare) / seeds[seeds.len() / 2] as f64
+        seeds[seeds.len() / 2]
     }
 
     /// Variance of a single seed's score at `n`.
@@ -146,7 +157,7 @@ impl Observed {
 
     /// Variance of a single score for questions that need one number: of a part of the curve's roughness, where no size was repeated.
     pub fn typical_spare(&self) -> f64 {
-        (0.4 * roughness(&self.sizes)).powi(2).max(Noise::LEAST)
+        (0.5 * roughness(&self.sizes)).powi(2).max(Noise::LEAST)
     }
 
     /// Whether every observation is the same number, which says nothing about noise.

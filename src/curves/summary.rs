@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Backtest, Curve, Error, FamilyFit, Forecast, Gain, Observation, Options, Reach, Record, Saturation, Size, Warning, backtest};
+use super::{
+    Backtest, Curve, Error, FamilyFit, Forecast, Gain, Next, Observation, Options, Reach, Record, Saturation, Size, Warning, backtest,
+};
 
 /// A size asked for: a multiple of the largest observed one (`"2x"`) or a number of videos (`"500"`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +76,8 @@ pub struct Summary {
     pub forecasts: Vec<Forecast>,
     /// How forecasts like those of `gains` did on curves that were left out.
     pub records: Vec<Record>,
+    /// What would make the forecast at twice the largest size surer.
+    pub next: Next,
     /// In the order asked.
     pub targets: Vec<Reach>,
     /// `None` with fewer than four sizes.
@@ -112,6 +116,7 @@ impl Curve {
             saturation: self.saturation(&gains[0]),
             gains: gains.into(),
             records,
+            next: self.next(2.0),
             families,
             targets: questions.targets.iter().map(|&score| self.reach(score)).collect(),
             forecasts,

@@ -36,7 +36,7 @@ pub struct Posterior {
 impl Posterior {
     /// Averages over `families`; with several, a curve that has not moved yet competes with them.
     pub fn new(observed: &Observed, families: &[&'static dyn CurveFamily], prior: &Prior) -> Self {
-        let prior = if observed.noise.is_some() { prior.clone() } else { prior.of_single_runs() };
+        let prior = if observed.of_one_training() { prior.of_one_training() } else { prior.clone() };
         let largest = observed.largest().ln();
         let t: Vec<f64> = observed.fitted().iter().map(|s| s.n.ln() - largest).collect();
         let errors: Vec<f64> = observed.fitted().iter().map(|s| 1.0 - s.mean).collect();

@@ -19,6 +19,8 @@ pub fn forecasts(report: &Report, charts: &[Chart]) -> Section {
         ));
         blocks.push(Block::List { items: fitted.iter().map(|(model, curve)| verdict(model, curve)).collect() });
         blocks.extend(precedents(&fitted));
+        blocks.push(text("What would make them surer:"));
+        blocks.push(Block::List { items: fitted.iter().map(|(model, curve)| format!("{model}: {}.", curve.next.in_words())).collect() });
         blocks.extend(needs(&fitted));
         let drawn: Vec<Block> = forecast_ids(report).iter().filter_map(|id| figure(charts, id)).collect();
         blocks.extend(drawn);
