@@ -79,12 +79,14 @@ fn train_on(dataset: &Dataset, videos: &VideoSource, train: &[String], epochs: u
         features: None,
         videos: Some(videos),
         train,
+        test: &[],
         pool_size: train.len(),
         budget: Budget::Epochs,
         seed: 0,
         dir: &dir,
         threads: THREADS,
         device: "cpu",
+        deadline: None,
     };
     let detector = detectors::build(&model).expect("this build has libtorch");
     let trained = detector.train(&job, &mut ()).expect("the training ends well");

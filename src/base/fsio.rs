@@ -203,7 +203,27 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).map_err(Error::wrap("copy", from))
 }
 
-/// Copies a folder of plain files; `to` appears whole or not at all, and an existing `to` stays as it is.
+/// Makes `link` a symbolic link to a file.
+///
+/// # Errors
+/// The link cannot be made.
+pub fn link(file: &Path, link: &Path) -> Result<()> {
+    remove(link)?;
+    std::os::unix::fs::symlink(file, link).map_err(Error::wrap("link", link))
+}
+
+/// Removes a folder with all that is in it; one that is not there is no error.
+///
+/// # Errors
+/// Something in it cannot be removed.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::wrap("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies a folder with all that is in it; `to` appears whole or not at all, and an existing `to` stays as it is.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -214,7 +234,8 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let temporary = parent(to).join(format!(".{}.{}.tmp", file_name(to), uuid::Uuid::new_v4().simple()));
     create_dir(&temporary)?;
     for name in list(from)? {
-        copy(&from.join(&name), &temporary.join(&name))?;
+        let (from, to) = (from.join(&name), temporary.join(&name));
+        if from.is_dir() { copy_folder(&from, &to)? } else { copy(&from, &to)? }
     }
     replace_with_file(to, &temporary)
 }

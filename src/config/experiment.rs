@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::actionformer::ActionFormerConfig;
 use super::encoder::EncoderConfig;
 use super::etad::EtadConfig;
+use super::external::ExternalConfig;
 use super::gtad::GtadConfig;
 use super::settings::Common;
 use super::tadtr::TadTrConfig;
@@ -125,6 +126,8 @@ pub enum Arch {
     Gtad(GtadConfig),
     /// Class and length frequencies: the floor.
     Prior(PriorConfig),
+    /// A command of the user.
+    External(ExternalConfig),
 }
 
 impl Arch {
@@ -138,6 +141,7 @@ impl Arch {
             Self::Tridet(_) => TriDetConfig::RECIPE,
             Self::Gtad(_) => GtadConfig::RECIPE,
             Self::Prior(_) => 1,
+            Self::External(_) => ExternalConfig::RECIPE,
         }
     }
 
@@ -165,7 +169,7 @@ impl Arch {
             Self::Temporalmaxer(c) => Some(&mut c.common),
             Self::Tridet(c) => Some(&mut c.common),
             Self::Gtad(c) => Some(&mut c.common),
-            Self::Prior(_) => None,
+            Self::Prior(_) | Self::External(_) => None,
         }
     }
 
@@ -178,8 +182,13 @@ impl Arch {
             Self::Temporalmaxer(c) => Some(&c.common),
             Self::Tridet(c) => Some(&c.common),
             Self::Gtad(c) => Some(&c.common),
-            Self::Prior(_) => None,
+            Self::Prior(_) | Self::External(_) => None,
         }
+    }
+
+    /// The command of the user, where it is one.
+    pub fn external(&self) -> Option<&ExternalConfig> {
+        if let Self::External(external) = self { Some(external) } else { None }
     }
 }
 

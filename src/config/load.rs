@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::encoder::EncoderConfig;
-use super::experiment::{DatasetConfig, Experiment};
+use super::experiment::{Arch, DatasetConfig, Experiment};
+use super::external::ExternalConfig;
 use super::{paths, validate};
 use crate::base::{Digest, fsio, origin};
 use crate::protocol::Grid;
@@ -43,6 +44,14 @@ pub enum Error {
         key: &'static str,
         /// What the data set is and how to lay it out.
         section: String,
+    },
+    /// Nothing says which files decide what a trainer does.
+    #[error("`model.{model}.arch.external` {problem}")]
+    Trainer {
+        /// The model's name.
+        model: String,
+        /// What is wrong and how to mend it.
+        problem: String,
     },
     /// The annotations cannot be used.
     #[error(transparent)]
@@ -106,6 +115,9 @@ impl Experiment {
         for (name, model) in &mut self.model {
             let weights = model.encoder.as_mut().and_then(|encoder| encoder.weights.as_mut());
             found.extend(weights.map(|path| (format!("model.{name}.encoder.weights"), path)));
+            if let Arch::External(external) = &mut model.arch {
+                found.push((format!("model.{name}.arch.external.directory"), &mut external.directory));
+            }
             found.extend(model.init.as_mut().map(|path| (format!("model.{name}.init"), path)));
             found.extend(model.video_scores.as_mut().map(|scores| (format!("model.{name}.video_scores.path"), &mut scores.path)));
         }
@@ -166,6 +178,14 @@ impl Experiment {
         }
         if let Some(init) = &model.init {
             spec["init"] = serde_json::json!({ "digest": Digest::of_file(init)? });
+        }
+        if let Some(external) = model.arch.external() {
+            let wrong = |problem| Error::Trainer { model: name.to_owned(), problem };
+            let ExternalConfig { train, detect, environment, ground_truth, .. } = external;
+            spec["arch"]["external"] = serde_json::json!({
+                "train": train, "detect": detect, "environment": environment, "ground_truth": ground_truth,
+                "code": external.code().map_err(wrong)?,
+            });
         }
         if let Some(encoder) = &model.encoder {
             spec["encoder"]["recipe"] = EncoderConfig::RECIPE.into();

@@ -99,6 +99,11 @@ fn model(name: &str, model: &ModelConfig, budget: Budget) -> Result<(), Finding>
         ask(model.init.is_none(), &key("init"), "has no meaning for the prior, which has no weights; remove it")?;
         ask(model.labels == Labels::default(), &key("labels"), "has no meaning for the prior, which predicts classes itself; remove it")?;
     }
+    if let Arch::External(external) = &model.arch {
+        external.check().map_err(|(field, problem)| (key(&format!("arch.external.{field}")), problem))?;
+        ask(model.init.is_none(), &key("init"), "has no meaning for a command; give it the weights as an argument")?;
+        ask(model.labels == Labels::default(), &key("labels"), "has no meaning for a command, which predicts classes itself; remove it")?;
+    }
     match (model.labels, &model.video_scores) {
         (Labels::External, None) => {
             Err((key("video_scores"), "is missing; labels = \"external\" needs { path = \"scores.json\", top = 2 }".into()))
@@ -113,7 +118,7 @@ fn model(name: &str, model: &ModelConfig, budget: Budget) -> Result<(), Finding>
 fn source(name: &str, model: &ModelConfig, dataset: &DatasetConfig) -> Result<(), Finding> {
     let key = |field: &str| format!("model.{name}.{field}");
     let Some(common) = model.arch.common() else {
-        return ask(model.encoder.is_none(), &key("encoder"), "has no meaning for the prior, which looks at no video; remove it");
+        return ask(model.encoder.is_none(), &key("encoder"), "has no meaning for what is no network of etalon; remove it");
     };
     let Some(encoder) = &model.encoder else {
         let there = dataset.features.is_some() || dataset.format == Format::Synthetic;

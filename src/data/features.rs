@@ -254,6 +254,22 @@ impl FeatureSource {
         }
     }
 
+    /// The file that holds a video's features; `None` where they are in memory.
+    pub fn file(&self, video: &str) -> Option<PathBuf> {
+        match &*self.0 {
+            Origin::Files(files) => Some(files.path(video)),
+            Origin::Memory(_) => None,
+        }
+    }
+
+    /// Order of the dimensions in the files.
+    pub fn layout(&self) -> Layout {
+        match &*self.0 {
+            Origin::Files(files) => files.config.layout,
+            Origin::Memory(_) => Layout::TimeChannels,
+        }
+    }
+
     /// Number of snippets of a video, read from the header alone.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
-//! Detectors behind one trait: the native networks, the floor baseline.
+//! Detectors behind one trait: the native networks, commands of the user, the floor baseline.
 
 #[cfg(feature = "torch")]
 mod end_to_end;
+pub mod external;
 #[cfg(feature = "torch")]
 pub mod extraction;
 #[cfg(feature = "torch")]
@@ -29,6 +30,8 @@ pub struct Job<'a> {
     pub videos: Option<&'a VideoSource>,
     /// Sampled training videos.
     pub train: &'a [String],
+    /// Test videos.
+    pub test: &'a [String],
     /// Number of videos in the whole training part (what 100 % means), for the fixed-step budget.
     pub pool_size: usize,
     /// What is held equal between fractions.
@@ -41,6 +44,8 @@ pub struct Job<'a> {
     pub threads: usize,
     /// Device, such as "cpu" or "cuda:0".
     pub device: &'a str,
+    /// Seconds since 1970 by which the attempt is stopped, where that is known.
+    pub deadline: Option<f64>,
 }
 
 /// What training leaves behind.
@@ -135,8 +140,10 @@ pub enum Error {
 /// # Errors
 /// The model needs a backend that this build does not have.
 pub fn build(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
-    if let Arch::Prior(prior) = &config.arch {
-        return Ok(Box::new(prior::Prior::new(prior)));
+    match &config.arch {
+        Arch::Prior(prior) => return Ok(Box::new(prior::Prior::new(prior))),
+        Arch::External(external) => return Ok(Box::new(external::External::new(external))),
+        _ => {}
     }
     #[cfg(feature = "torch")]
     let native = if config.encoder.is_some() { end_to_end::build(config) } else { native::build(config) };

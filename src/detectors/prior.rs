@@ -143,12 +143,14 @@ mod tests {
                 features: Some(&features),
                 videos: None,
                 train,
+                test,
                 pool_size: 6,
                 budget: Budget::Epochs,
                 seed: 0,
                 dir: dir.path(),
                 threads: 1,
                 device: "cpu",
+                deadline: None,
             };
             let prior = Prior::new(&PriorConfig { per_video: 50 });
             let trained = prior.train(&job, &mut ()).unwrap();

@@ -27,6 +27,12 @@ pub struct DetectionFile {
 }
 
 impl DetectionFile {
+    /// Of detections with their videos.
+    pub fn of(rows: Vec<(String, Detection)>) -> Self {
+        let (videos, detections): (Vec<String>, Vec<Detection>) = rows.into_iter().unzip();
+        Self { videos, rows: detections.into_iter().enumerate().collect(), unknown_labels: BTreeMap::new() }
+    }
+
     /// Video and detection, row by row.
     pub fn rows(&self) -> impl Iterator<Item = (&str, Detection)> {
         self.rows.iter().map(|(video, detection)| (self.videos[*video].as_str(), *detection))

@@ -28,6 +28,12 @@ impl GroundTruth {
         Self { classes: dataset.classes.clone(), videos: videos.iter().filter_map(instances).collect(), ..Self::default() }
     }
 
+    /// The same with each class's index as its number, by which detections may name it.
+    #[must_use]
+    pub fn numbered(self) -> Self {
+        Self { numbers: (0..).zip(0..self.classes.len()).collect(), ..self }
+    }
+
     /// Class names in index order.
     pub fn classes(&self) -> &[String] {
         &self.classes

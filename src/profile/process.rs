@@ -68,6 +68,63 @@ pub fn children(pid: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
 }
 
+/// A process's descendants, the nearest first.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = children(pid);
+    let mut at = 0;
+    while at < found.len() {
+        for child in children(found[at]) {
+            // A number that was given anew in the meantime must not send us in circles.
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
+/// Makes this process the parent of those whose own parent ends before them, so that they stay among its descendants.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: numbers only; a kernel that refuses leaves orphans to init.
+    unsafe {
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
+    }
+}
+
+/// Sends a signal to those descendants of `pid` that left its process group, which a signal to the group does not reach.
+pub fn signal_strays(pid: u32, signal: i32) {
+    // SAFETY: both calls take numbers only. A process that is gone is no error here.
+    unsafe {
+        let group = libc::getpgid(pid as libc::pid_t);
+        for stray in descendants(pid) {
+            if libc::getpgid(stray as libc::pid_t) != group {
+                libc::kill(stray as libc::pid_t, signal);
+            }
+        }
+    }
+}
+
+/// Ends every descendant of this process, and reaps its children, so that what they used counts as used by it.
+pub fn end_descendants() {
+    const ROUNDS: usize = 100;
+    for _ in 0..ROUNDS {
+        let left = descendants(std::process::id());
+        // SAFETY: numbers only, and a null pointer for a status nobody wants.
+        unsafe {
+            for pid in &left {
+                libc::kill(*pid as libc::pid_t, libc::SIGKILL);
+            }
+            while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
+        }
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Clock ticks per second and bytes per page.
 pub fn kernel_units() -> (f64, u64) {
     // SAFETY: sysconf takes a constant and touches no memory of ours.

@@ -82,10 +82,8 @@ pub enum Error {
 /// The command cannot be started or waited for.
 pub fn run(mut command: Command, plan: Plan, stop: &dyn Fn() -> bool) -> Result<Finished, Error> {
     let orphans = plan.orphans;
-    #[cfg(target_os = "linux")]
     if orphans {
-        // SAFETY: numbers only; a kernel that refuses leaves orphans to init, uncounted after their end.
-        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+        process::adopt_orphans();
     }
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |source| Error::Start { program: program.clone(), source };
@@ -137,8 +135,11 @@ fn start(pid: u32, plan: Plan) -> Recorder {
     Recorder::start(recorder::Options { sensors, missing, period: plan.period, trace: plan.trace, watch: plan.watch })
 }
 
-/// A pipe whose writing end the child inherits, and its number in the child's environment. Returns the reading end.
-fn offer_phases(command: &mut Command) -> io::Result<File> {
+/// A pipe whose writing end the child inherits, and its number in the child's environment ([`PHASES`]). Returns the reading end.
+///
+/// # Errors
+/// There can be no pipe.
+pub fn offer_phases(command: &mut Command) -> io::Result<File> {
     let mut ends = [0; 2];
     // SAFETY: the pointer is to a live array of two descriptors.
     if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {

@@ -45,6 +45,7 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
         seed: cell.spec.seed,
         threads: worker.threads,
         device: worker.device.clone(),
+        deadline: Some(Timestamp::now().as_millisecond() as f64 / 1e3 + worker.limits.time.0.as_secs_f64()),
     };
     let command = command(worker, &job, &dir)?;
     let mut journal = Journal::create(&dir.join("events.jsonl"))?;
@@ -62,7 +63,9 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
             Next::Quiet => {}
             Next::Line(line) => match serde_json::from_slice::<Event>(&line) {
                 Ok(event) => {
-                    if let Event::Phase { phase } = event {
+                    if let Event::Phase { phase } = event
+                        && timeline.stage() != Some(phase)
+                    {
                         recorder.phase(phase.name());
                     }
                     journal.append(&Entry { at_s: timeline.observe(&event), event: event.clone() })?;
@@ -131,6 +134,7 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
             etalon: machine::etalon().to_owned(),
             crates: machine::crates().to_owned(),
             libtorch: made.libtorch,
+            trainer: made.trainer,
             device: worker.device.clone(),
             host: worker.machine.host.clone(),
             cpu: worker.machine.cpu.clone(),
@@ -166,7 +170,10 @@ impl Timeline {
     /// Seconds since the start, and the phase if the event begins one.
     fn observe(&mut self, event: &Event) -> f64 {
         let at = self.begun.elapsed().as_secs_f64();
-        if let Event::Phase { phase } = event {
+        // A trainer of the user names phases that have begun for it already.
+        if let Event::Phase { phase } = event
+            && self.stage() != Some(*phase)
+        {
             self.phases.push((*phase, at));
         }
         at

@@ -15,7 +15,7 @@ use crate::event::{Event, Observer, Phase};
 use crate::profile::machine;
 use crate::protocol::Sample;
 use crate::store::layout::write_detections;
-use crate::store::record::{DetectionFacts, FrameFacts, SampleFacts, TrainingFacts};
+use crate::store::record::{DetectionFacts, FrameFacts, SampleFacts, TrainerFacts, TrainingFacts};
 
 /// Runs the job in `path`; its folder is the attempt's.
 ///
@@ -38,12 +38,14 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
         features: corpus.features.as_ref(),
         videos: corpus.videos.as_ref(),
         train: &sample.videos,
+        test: &split.test,
         pool_size: split.train.len(),
         budget: experiment.protocol.budget,
         seed: job.seed,
         dir,
         threads: job.threads,
         device: &job.device,
+        deadline: job.deadline,
     };
     let trained = detector.train(&work, observer)?;
 
@@ -68,7 +70,8 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     };
     let detection = DetectionFacts { macs, seconds: split.test.iter().map(|id| corpus.dataset.videos[id].duration).sum() };
     let facts = sample_facts(&corpus.dataset, &sample, &split.test);
-    Made { sample: facts, scores, training, detection, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;
+    let (libtorch, trainer) = (libtorch(config), trainer(config));
+    Made { sample: facts, scores, training, detection, detections: digest, libtorch, trainer, notes }.write(dir)?;
     Ok(())
 }
 
@@ -89,6 +92,14 @@ fn sample_facts(dataset: &Dataset, sample: &Sample, test: &[String]) -> SampleFa
 
 fn libtorch(config: &ModelConfig) -> Option<String> {
     config.arch.common().and_then(|_| machine::libtorch().map(str::to_owned))
+}
+
+fn trainer(config: &ModelConfig) -> Option<TrainerFacts> {
+    let external = config.arch.external()?;
+    let directory = external.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The key of the cell holds it, so it was there a moment ago; one that was changed since is told by its absence.
+    let code = external.code().ok();
+    Some(TrainerFacts { command: external.train.clone(), directory, commit: external.commit(), code })
 }
 
 /// Writes events as JSON lines, each flushed: the parent reads them as they happen. A parent that no longer reads is gone,

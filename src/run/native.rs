@@ -23,7 +23,8 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let prepared = Prepared::open(&job.experiment)?;
     let config = prepared.model(&job.model)?;
     if config.arch.common().is_none() {
-        let reason = format!("model {:?} has no network, so that there is no profile of it to make; name another with --model", job.model);
+        let reason =
+            format!("model {:?} has no network of etalon, so that there is no profile of it to make; name another with --model", job.model);
         return Err(Error::Request(reason));
     }
     let Prepared { experiment, corpus, split } = &prepared;
@@ -32,12 +33,14 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
         features: corpus.features.as_ref(),
         videos: corpus.videos.as_ref(),
         train: &split.train,
+        test: &split.test,
         pool_size: split.train.len(),
         budget: experiment.protocol.budget,
         seed: job.seed,
         dir,
         threads: job.threads,
         device: &job.device,
+        deadline: None,
     };
     let NativeJob { seed, warmup, steps, videos, .. } = job;
     let rounds = Rounds { train: &split.train, test: &split.test, seed, warmup, steps, videos };

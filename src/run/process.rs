@@ -78,6 +78,7 @@ impl Process {
 
     /// Sends a signal to the child and its descendants.
     pub fn signal(&self, signal: i32) {
+        process::signal_strays(self.pid, signal);
         // SAFETY: kill takes numbers only. A group that is gone is no error here.
         unsafe { libc::kill(-(self.pid as libc::pid_t), signal) };
     }

@@ -103,6 +103,19 @@ pub struct DetectionFacts {
     pub seconds: f64,
 }
 
+/// A trainer of the user: which code ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainerFacts {
+    /// The command as the experiment has it.
+    pub command: Vec<String>,
+    /// Name of the folder it ran in.
+    pub directory: String,
+    /// The git commit, where the folder is a clean git tree.
+    pub commit: Option<String>,
+    /// Digest of the files that decide what it does.
+    pub code: Option<Digest>,
+}
+
 /// Time and memory of the cell's process tree.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
@@ -136,6 +149,9 @@ pub struct Provenance {
     pub crates: String,
     /// Version of libtorch, where the model used it.
     pub libtorch: Option<String>,
+    /// The user's trainer, where it made this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trainer: Option<TrainerFacts>,
     /// Device, such as "cpu".
     pub device: String,
     /// Host name.

@@ -8,6 +8,7 @@ mod data_sets;
 #[cfg(feature = "torch")]
 mod end_to_end;
 mod evaluate;
+mod external;
 #[cfg(feature = "torch")]
 mod guide;
 mod layers;
@@ -30,7 +31,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-#[cfg(feature = "torch")]
 use std::time::{Duration, Instant};
 
 /// The command in a temporary folder of its own.
@@ -101,7 +101,6 @@ fn recordings_folder() -> PathBuf {
     folder
 }
 
-#[cfg(feature = "torch")]
 /// Waits until `seen`, five minutes at most.
 fn wait_for(mut seen: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -111,9 +110,8 @@ fn wait_for(mut seen: impl FnMut() -> bool) {
     }
 }
 
-#[cfg(feature = "torch")]
 /// Files below a folder that changes meanwhile.
-fn files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let mut folders = vec![folder.to_owned()];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -146,6 +146,14 @@ impl VideoSource {
         self
     }
 
+    /// The video's file; one of the built-in corpus is rendered if it is not there yet.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be rendered.
+    pub fn file(&self, video: &str) -> Result<PathBuf, Error> {
+        self.0.file(video)
+    }
+
     /// Width and height of frames.
     pub fn size(&self) -> [usize; 2] {
         self.0.size

@@ -21,7 +21,7 @@ pub fn conventions(arch: &Arch) -> Option<Conventions> {
         Arch::Temporalmaxer(_) => Some(temporalmaxer::CONVENTIONS),
         Arch::Tridet(_) => Some(tridet::CONVENTIONS),
         Arch::Gtad(_) => Some(gtad::network::CONVENTIONS),
-        Arch::Prior(_) => None,
+        Arch::Prior(_) | Arch::External(_) => None,
     }
 }
 
@@ -34,6 +34,6 @@ pub fn build(arch: &Arch, params: &mut Params, channels: i64, classes: Option<i6
         Arch::Temporalmaxer(c) => Box::new(temporalmaxer::TemporalMaxer::new(params, c, channels, classes)),
         Arch::Tridet(c) => Box::new(tridet::TriDet::new(params, c, channels, classes)),
         Arch::Gtad(c) => Box::new(gtad::network::GtadNetwork::new(params, c, channels, classes)),
-        Arch::Prior(_) => return None,
+        Arch::Prior(_) | Arch::External(_) => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::profile::process::children;
+use crate::profile::process::descendants;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -23,18 +23,8 @@ impl Descendants {
     pub(super) fn pids(&mut self) -> &[u32] {
         if self.found.is_none_or(|at| at.elapsed() >= PERIOD) {
             self.found = Some(Instant::now());
-            self.pids.clear();
-            self.pids.push(self.root);
-            let mut at = 0;
-            while at < self.pids.len() {
-                for child in children(self.pids[at]) {
-                    // A number that was given anew in the meantime must not send us in circles.
-                    if !self.pids.contains(&child) {
-                        self.pids.push(child);
-                    }
-                }
-                at += 1;
-            }
+            self.pids = vec![self.root];
+            self.pids.extend(descendants(self.root));
         }
         &self.pids
     }

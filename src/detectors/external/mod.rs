@@ -1,0 +1,108 @@
+//! A command as a detector: the trainer of a user, in its own words and its own environment.
+//!
+//! It is handed a folder ([`folder`]) with the sampled training videos and the test videos, and nothing else; it runs as a child
+//! ([`child`]) whose whole tree ends with it; what it detects is checked ([`results`]) before anything is scored.
+
+mod child;
+mod folder;
+mod results;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use child::Ending;
+use folder::Folder;
+
+use super::{Detected, Detector, Error, Job, Trained};
+use crate::base::fsio;
+use crate::config::external::{ExternalConfig, GroundTruthRule, filled};
+use crate::event::{Event, Observer, Phase};
+
+/// The detector that `arch.external` describes.
+pub struct External {
+    config: ExternalConfig,
+}
+
+/// Name of the job's folder in the attempt's.
+const FOLDER: &str = "job";
+
+/// A trainer's exit code that asks for another attempt (`EX_TEMPFAIL` of sysexits.h).
+const AGAIN: i32 = 75;
+
+impl External {
+    /// With these settings.
+    pub fn new(config: &ExternalConfig) -> Self {
+        Self { config: config.clone() }
+    }
+
+    fn run(&self, command: &[String], job: &Job<'_>, folder: &Folder, observer: &mut dyn Observer) -> Result<(), Error> {
+        let value = |name: &str| match name {
+            "job" => text(folder.path()),
+            "seed" => job.seed.to_string(),
+            "device" => job.device.to_owned(),
+            "threads" => job.threads.to_string(),
+            "output" => text(&folder.output()),
+            "checkpoint" => text(&job.dir.join("checkpoint")),
+            "features" => text(&folder.features()),
+            "annotations" => text(&folder.annotations()),
+            _ => text(&self.config.python),
+        };
+        let arguments: Vec<String> = command.iter().map(|argument| filled(argument, &value)).collect();
+        let program = program(&arguments[0], &self.config.directory);
+        let mut started = Command::new(&program);
+        started.args(&arguments[1..]).current_dir(&self.config.directory);
+        started.envs(self.config.environment.iter().map(|(name, argument)| (name, filled(argument, &value))));
+        let name = arguments[0].clone();
+        let ending = child::run(started, observer).map_err(|source| {
+            Error::Input(format!("cannot start {name:?} in {}: {source}; check `arch.external`", self.config.directory.display()))
+        })?;
+        match ending {
+            Ending::Success => Ok(()),
+            Ending::Stopped => Err(Error::Model("the trainer was asked to end, and did".to_owned())),
+            Ending::Code(AGAIN, said) => Err(Error::Model(format!("{name} asked for another attempt (exit {AGAIN}): {said}"))),
+            Ending::Code(code, said) => Err(Error::Input(format!("{name} failed with exit {code}: {said}"))),
+            Ending::Signal(signal, said) => Err(Error::Model(format!("{name} was ended by signal {signal}: {said}"))),
+        }
+    }
+}
+
+impl Detector for External {
+    fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
+        let folder = Folder::make(&job.dir.join(FOLDER), job, self.config.ground_truth)?;
+        fsio::create_dir(&job.dir.join("checkpoint"))?;
+        self.run(&self.config.train, job, &folder, observer)?;
+        let mut notes = Vec::new();
+        if self.config.ground_truth == GroundTruthRule::Exposed {
+            notes.push("the trainer was given the instances of the test videos (`ground_truth = \"exposed\"`)".to_owned());
+        }
+        Ok(Trained { artifact: folder.output(), notes, ..Trained::default() })
+    }
+
+    fn detect(&self, job: &Job<'_>, _: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error> {
+        let folder = Folder::at(&job.dir.join(FOLDER));
+        if let Some(detect) = &self.config.detect {
+            self.run(detect, job, &folder, observer)?;
+        }
+        let results = results::read(&folder.output(), job.dataset, videos)?;
+        results.notes.into_iter().for_each(|text| observer.observe(&Event::Note { text }));
+        let macs = folder.compute()?;
+        if !self.config.keep {
+            fsio::remove_folder(folder.path())?;
+        }
+        Ok(Detected { detections: results.detections, macs })
+    }
+}
+
+/// A program with a path starts at `directory`; a bare name is looked up on the PATH.
+fn program(name: &str, directory: &Path) -> PathBuf {
+    if name.contains('/') { directory.join(name) } else { name.into() }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The phase of that name.
+fn phase(name: &str) -> Option<Phase> {
+    [Phase::Load, Phase::Train, Phase::Detect, Phase::Evaluate].into_iter().find(|phase| phase.name() == name)
+}
