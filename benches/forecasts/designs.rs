@@ -6,7 +6,10 @@ use std::path::Path;
 use etalon::base::Stream;
 use etalon::curves::{Direction, Observation};
 
-use super::cases::{Case, Row, grouped, number};
+use super::cases::{self, Case, Row, grouped, number};
+
+/// The domain whose values are losses rather than shares.
+pub const LANGUAGE: &str = "language";
 
 /// A case with where it comes from.
 pub struct Designed {
@@ -32,6 +35,7 @@ pub fn all(root: &Path, fixtures: &Path) -> Vec<Designed> {
     all.extend(detectors(root));
     all.extend(published(fixtures));
     all.extend(pools(fixtures));
+    all.extend(languages(root));
     all
 }
 
@@ -152,6 +156,12 @@ fn published(fixtures: &Path) -> Vec<Designed> {
             .collect::<Vec<_>>()
     };
     grouped(&fixtures.join("published.csv")).into_iter().flat_map(of_curve).collect()
+}
+
+/// Losses of single long trainings (the M4 benchmark): the second half of the range from the first.
+fn languages(root: &Path) -> Vec<Designed> {
+    let of = |case: Case| Designed { domain: LANGUAGE, design: "one training, 2x", case, ill_behaved: false };
+    cases::language(root).into_values().flatten().map(of).collect()
 }
 
 /// Halves of two training parts, run to their own 100 %, asked at the whole part.

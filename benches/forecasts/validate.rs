@@ -9,7 +9,7 @@ use etalon::curves::{Curve, Options, Prior, Record};
 use etalon::stats::{mean, standard_deviation};
 use rayon::prelude::*;
 
-use super::designs::Designed;
+use super::designs::{Designed, LANGUAGE};
 use super::engines::Answer;
 use super::learn;
 use super::reliability::{self, Said};
@@ -25,7 +25,7 @@ const ENGINES: [&str; 5] = [
 ];
 /// Of [`ENGINES`], the one whose forecasts are kept as the record.
 const WHOLE: usize = 2;
-const DOMAINS: [&str; 4] = ["classifiers", "detectors", "published", "halves"];
+const DOMAINS: [&str; 5] = ["classifiers", "detectors", "published", "halves", LANGUAGE];
 const PARTS: usize = 5;
 
 /// Which curves a fold leaves out.
@@ -92,7 +92,9 @@ impl Fold {
             }
             last = by_domain;
             if matches!(self, Self::Part(_)) && engine == WHOLE {
-                held_out.said.extend(reliability::said(&test, prior));
+                // A point is a share.
+                let shares: Vec<&Designed> = test.iter().copied().filter(|d| d.domain != LANGUAGE).collect();
+                held_out.said.extend(reliability::said(&shares, prior));
                 held_out.cases.extend(&test);
                 held_out.answers.extend(answers);
             }
@@ -147,7 +149,7 @@ impl HeldOut<'_> {
     fn record(&self) -> String {
         const FEWEST: usize = 15;
         let mut kinds: BTreeMap<(usize, usize, u64), Vec<usize>> = BTreeMap::new();
-        for (i, designed) in self.cases.iter().enumerate() {
+        for (i, designed) in self.cases.iter().enumerate().filter(|c| c.1.domain != LANGUAGE) {
             let sizes: Vec<(f64, Vec<f64>)> = designed.case.sizes().collect();
             let seeds = sizes.iter().map(|s| s.1.len()).min().unwrap_or(1);
             let (k, seeds, times) = Record::kind(sizes.len(), seeds, designed.case.last().0 / sizes[sizes.len() - 1].0);

@@ -8,6 +8,7 @@ mod doctor;
 mod evaluate;
 pub mod extract;
 mod fit;
+mod init;
 mod observations;
 pub mod parity;
 mod plan;
@@ -38,6 +39,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Init(init::Args),
     Plan(plan::Args),
     Run(run::Args),
     Status(status::Args),
@@ -65,6 +67,7 @@ pub fn run() -> anyhow::Result<Exit> {
     let cli = Cli::parse();
     let ui = Ui::new(cli.json, cli.quiet);
     match cli.verb {
+        Verb::Init(args) => init::run(&args, &ui),
         Verb::Plan(args) => plan::run(&args, &ui),
         Verb::Run(args) => run::run(&args, &ui),
         Verb::Status(args) => status::run(&args, &ui),

@@ -3,6 +3,7 @@
 pub mod annotations;
 mod array;
 pub mod dataset;
+pub mod discover;
 pub mod features;
 pub mod synthetic;
 pub mod video;

@@ -3,7 +3,7 @@
 etalon starts it as `python train.py --job FOLDER`. FOLDER/job.json names the training and test videos, the files of their features
 and where everything goes; this program writes the detections in the test videos, and etalon scores them.
 """
-import argparse, array, ast, json, math, os, random, struct
+import argparse, ast, json, math, os, random, struct
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--job", required=True)
@@ -25,9 +25,8 @@ def features(video):
     length = struct.unpack("<H" if data[6] == 1 else "<I", data[8 : 10 if data[6] == 1 else 12])[0]
     begin = (10 if data[6] == 1 else 12) + length
     header = ast.literal_eval(data[begin - length : begin].decode())
-    values = array.array({"<f4": "f", "<f8": "d"}[header["descr"]])
-    values.frombytes(data[begin:])
     rows, columns = header["shape"][-2:]
+    values = struct.unpack("<" + str(rows * columns) + {"<f2": "e", "<f4": "f", "<f8": "d"}[header["descr"]], data[begin:])
     if (job["features"]["layout"] == "channels-time") != header["fortran_order"]:
         return [values[i::columns] for i in range(columns)]
     return [values[i * columns : (i + 1) * columns] for i in range(rows)]
