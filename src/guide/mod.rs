@@ -2,6 +2,7 @@
 //! (`tests/cli/guide.rs`).
 //!
 //! - [`own_data`]: from annotations and features to a first learning curve
+//! - [`your_own_trainer`]: any program as a model
 //! - [`how_much_data`]: what a forecast says, and what it is worth
 //! - [`planning_a_collection`]: how much to collect, in how many rounds, at what cost
 //! - [`reading_a_report`]: section by section
@@ -14,6 +15,9 @@
 
 #[doc = include_str!("own-data.md")]
 pub mod own_data {}
+
+#[doc = include_str!("your-own-trainer.md")]
+pub mod your_own_trainer {}
 
 #[doc = include_str!("how-much-data.md")]
 pub mod how_much_data {}

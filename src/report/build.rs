@@ -13,7 +13,7 @@ use super::{efficiency, end_to_end, hardware, pairs};
 use crate::curves::{At, Curve, Observation, Options, Questions};
 use crate::protocol::CellKey;
 use crate::stats::{mean, standard_deviation};
-use crate::store::record::FrameFacts;
+use crate::store::record::{FrameFacts, TrainerFacts};
 use crate::store::{PlannedCell, Record};
 
 /// What a report is made from (see [`Stored::input`](super::source::Stored::input)).
@@ -275,7 +275,7 @@ fn manifest(input: &Input) -> Vec<Fact> {
     // RFC 3339 without the fraction of a second.
     let seconds = |time: Option<&String>| time.map_or_else(String::new, |t| format!("{} UTC", t.get(..19).unwrap_or(t).replace('T', " ")));
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-    vec![
+    let mut facts = vec![
         Fact { name: "etalon", value: always(|r| r.provenance.etalon.clone()) },
         Fact { name: "libtorch", value: values(&|r| r.provenance.libtorch.clone()) },
         Fact { name: "device", value: always(|r| r.provenance.device.clone()) },
@@ -290,7 +290,19 @@ fn manifest(input: &Input) -> Vec<Fact> {
         Fact { name: "data set digest", value: list(&mut input.datasets.iter().cloned()) },
         Fact { name: "crates", value: always(|r| r.provenance.crates.clone()) },
         Fact { name: "experiment digest", value: always(|r| r.provenance.experiment.clone()) },
-    ]
+    ];
+    if records.iter().any(|r| r.provenance.trainer.is_some()) {
+        facts.push(Fact { name: "trainers", value: values(&trainer) });
+    }
+    facts
+}
+
+/// The user's trainer behind a record: model, command, folder, and which code it was.
+fn trainer(record: &Record) -> Option<String> {
+    let TrainerFacts { command, directory, commit, code } = record.provenance.trainer.as_ref()?;
+    let commit = commit.as_ref().map_or_else(|| "no clean commit".to_owned(), |commit| format!("commit {commit}"));
+    let code = code.as_ref().map_or_else(|| "changed while it ran".to_owned(), |code| format!("digest {code}"));
+    Some(format!("{}: {} in {directory} ({commit}, {code})", record.model, command.join(" ")))
 }
 
 /// What was found, for a reader with ten seconds.

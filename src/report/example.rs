@@ -143,6 +143,7 @@ fn record(model: &str, percent: f64, seed: u64) -> Record {
             etalon: "0.1.0 (abcdef1)".into(),
             crates: "argmin 0.11.0, tch 0.24.0".into(),
             libtorch: network.map(|_| "2.11.0".into()),
+            trainer: None,
             device: "cpu".into(),
             host: "bench-1".into(),
             cpu: "Example CPU, 2 cores".into(),

@@ -11,6 +11,7 @@ mod evaluate;
 mod external;
 #[cfg(feature = "torch")]
 mod guide;
+mod init;
 mod layers;
 #[cfg(feature = "torch")]
 mod parity;
