@@ -1,6 +1,9 @@
 //! `etalon doctor`.
 
-use std::path::Path;
+mod models;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Serialize;
@@ -17,15 +20,20 @@ use crate::run::cell_program;
 /// Free disk space below which a run is likely to fail.
 const LITTLE_SPACE: u64 = 2 << 30;
 
-/// Check that this machine can run experiments and which sensors answer, and say what to do where they do not.
+/// Check that this machine can run experiments and which sensors answer, and say what to do where they do not; with an experiment,
+/// that its trainers can start too.
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   etalon doctor
   etalon doctor --json
+  etalon doctor experiment.toml
 
 Exit codes: 0 cells can run here, 1 they cannot.")]
-pub struct Args {}
+pub struct Args {
+    /// Experiment whose trainers (`arch.external`) are checked: code, interpreter, and what they would be handed
+    experiment: Option<PathBuf>,
+}
 
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,22 +48,25 @@ enum Verdict {
 
 #[derive(Serialize)]
 struct Check {
-    what: &'static str,
+    what: Cow<'static, str>,
     verdict: Verdict,
     /// What was found, or why not and what to do.
     detail: String,
 }
 
 impl Check {
-    fn new(what: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self { what, verdict, detail: detail.into() }
+    fn new(what: impl Into<Cow<'static, str>>, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), verdict, detail: detail.into() }
     }
 }
 
-pub fn run(_args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let machine = Machine::here();
     let surveyed = survey();
-    let checks = [libtorch(), ffmpeg(), gpus(), cores(&machine), memory(&machine), limits(), disk(), sensors(&surveyed)];
+    let mut checks = vec![libtorch(), ffmpeg(), gpus(), cores(&machine), memory(&machine), limits(), disk(), sensors(&surveyed)];
+    if let Some(experiment) = &args.experiment {
+        checks.extend(models::checks(experiment)?);
+    }
     if ui.json {
         ui.json(&serde_json::json!({ "machine": machine, "limits": Limits::here(), "checks": checks, "sensors": surveyed }))?;
     } else {

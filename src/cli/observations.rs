@@ -77,6 +77,12 @@ pub enum Error {
     /// A target that is no score.
     #[error("--target {0} is no score: scores lie in 0..1 (write 0.6 for 60 %), losses are not negative")]
     Target(f64),
+    /// A table where a store is meant.
+    #[error("{} is a table, and a store is meant here; give it as --curve {}", path.display(), path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing there.
     #[error("{} holds no scores to fit", path.display())]
     Empty {
@@ -95,6 +101,9 @@ pub(super) struct Series {
 }
 
 fn read_store(path: &Path, experiment: Option<&str>) -> anyhow::Result<Vec<Series>> {
+    if path.is_file() && path.extension().is_some_and(|e| ["csv", "tsv", "txt"].iter().any(|table| e.eq_ignore_ascii_case(table))) {
+        return Err(Error::Table { path: path.to_owned() }.into());
+    }
     let stored = Stored::read(path).with_context(|| format!("failed to read the store {}", path.display()))?;
     let curves = match experiment {
         Some(_) => stored.curves_of(stored.experiment(experiment)?)?,

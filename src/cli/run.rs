@@ -16,6 +16,7 @@ use crate::base::{Percent, Span, origin};
 use crate::curves::At;
 use crate::profile::Machine;
 use crate::protocol::Cell;
+use crate::run::trainer::Trainer;
 use crate::run::{Error, FailedCell, Prepared, Stop, Tally, Worker, cell_program};
 use crate::store::{PlannedCell, Store};
 
@@ -47,16 +48,16 @@ pub struct Args {
     /// Folder for the results; created when missing [default: results].
     #[arg(long)]
     store: Option<PathBuf>,
-    /// Cells at once [default: cores divided by threads; 1 on a GPU].
+    /// Cells at once, per device [default: cores divided by threads; 1 on a GPU].
     #[arg(long, short, value_parser = at_least_one)]
     jobs: Option<usize>,
     /// Compute threads per cell [default: cores divided by jobs; 1 when neither is given]. Results depend on it in their
     /// last digits.
     #[arg(long, short, value_parser = at_least_one)]
     threads: Option<usize>,
-    /// Where networks compute: cpu, cuda:0.
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    /// Where networks compute: cpu, cuda:0, or several, such as cuda:0,cuda:1, over which the cells are spread.
+    #[arg(long, default_value = "cpu", value_delimiter = ',', value_name = "DEVICE")]
+    device: Vec<String>,
     /// Only these cells: a model's name, or model=NAME, fraction=PERCENT, seed=N; may be repeated.
     #[arg(long, value_name = "MODEL|AXIS=VALUE")]
     only: Vec<Only>,
@@ -156,10 +157,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     // Everything a cell needs is in the store and on the data's own disk; what was opened here is not needed any more.
     let (limits, profile) = (prepared.experiment.limits.cell.clone(), prepared.experiment.profile.clone());
     let training = prepared.split.train.len();
+    let trainers = Trainer::of_experiment(&prepared.experiment, &store)?;
     drop(prepared);
 
     let machine = Machine::here();
-    let (jobs, threads) = parallelism(args.jobs, args.threads, machine.usable_cores, args.device != "cpu");
+    let (jobs, threads) = parallelism(args.jobs, args.threads, machine.usable_cores, &args.device);
     let stop = Stop::on_signals()?;
     let told = RefCell::new(BTreeSet::new());
     let work = |cells: &[Cell]| {
@@ -168,12 +170,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             store: &store,
             experiment: &digest,
             limits: &limits,
+            trainers: &trainers,
             profile: &profile,
             machine: &machine,
             program: cell_program(),
             jobs,
             threads,
-            device: args.device.clone(),
+            devices: &args.device,
             stop: &stop,
             watch: &progress,
         };
@@ -263,12 +266,13 @@ fn dry_run(cells: &[Cell], root: &Path, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 /// Cells at once and threads per cell.
-fn parallelism(jobs: Option<usize>, threads: Option<usize>, cores: usize, gpu: bool) -> (usize, usize) {
+fn parallelism(jobs: Option<usize>, threads: Option<usize>, cores: usize, devices: &[String]) -> (usize, usize) {
+    let count = devices.len();
     match (jobs, threads) {
-        (Some(jobs), Some(threads)) => (jobs, threads),
-        (Some(jobs), None) => (jobs, (cores / jobs).max(1)),
-        // Cells would compete for the memory of the one device.
-        (None, threads) if gpu => (1, threads.unwrap_or(cores)),
+        (Some(jobs), Some(threads)) => (jobs * count, threads),
+        (Some(jobs), None) => (jobs * count, (cores / (jobs * count)).max(1)),
+        // Cells would compete for the memory of their device.
+        (None, threads) if devices.iter().all(|device| device != "cpu") => (count, threads.unwrap_or((cores / count).max(1))),
         (None, threads) => {
             let threads = threads.unwrap_or(1);
             ((cores / threads).max(1), threads)
@@ -314,12 +318,16 @@ mod tests {
 
     #[test]
     fn cores_are_divided_between_jobs_and_threads() {
-        assert_eq!(parallelism(None, None, 8, false), (8, 1));
-        assert_eq!(parallelism(Some(3), None, 8, false), (3, 2));
-        assert_eq!(parallelism(None, Some(4), 8, false), (2, 4));
-        assert_eq!(parallelism(None, Some(16), 8, false), (1, 16));
-        assert_eq!(parallelism(Some(16), None, 8, false), (16, 1));
-        assert_eq!(parallelism(None, None, 8, true), (1, 8));
+        let devices = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (cpu, gpu, gpus) = (&devices(&["cpu"]), &devices(&["cuda:0"]), &devices(&["cuda:0", "cuda:1"]));
+        assert_eq!(parallelism(None, None, 8, cpu), (8, 1));
+        assert_eq!(parallelism(Some(3), None, 8, cpu), (3, 2));
+        assert_eq!(parallelism(None, Some(4), 8, cpu), (2, 4));
+        assert_eq!(parallelism(None, Some(16), 8, cpu), (1, 16));
+        assert_eq!(parallelism(Some(16), None, 8, cpu), (16, 1));
+        assert_eq!(parallelism(None, None, 8, gpu), (1, 8));
+        assert_eq!(parallelism(None, None, 8, gpus), (2, 4));
+        assert_eq!(parallelism(Some(2), None, 8, gpus), (4, 2));
     }
 
     #[test]

@@ -99,6 +99,11 @@ impl Experiment {
             })?;
             written.insert(key, std::mem::replace(path, resolved));
         }
+        for (key, path) in self.interpreters_mut() {
+            let wrong = |problem| Error::Value { path: file.to_owned(), key: key.clone(), problem };
+            let resolved = paths::absolute(path, &folder, variable).map_err(wrong)?;
+            written.insert(key, std::mem::replace(path, resolved));
+        }
         self.written = written;
         Ok(())
     }
@@ -120,6 +125,19 @@ impl Experiment {
             }
             found.extend(model.init.as_mut().map(|path| (format!("model.{name}.init"), path)));
             found.extend(model.video_scores.as_mut().map(|scores| (format!("model.{name}.video_scores.path"), &mut scores.path)));
+        }
+        found
+    }
+
+    /// Interpreters of the user's trainers that are paths rather than names.
+    fn interpreters_mut(&mut self) -> Vec<(String, &mut PathBuf)> {
+        let mut found = Vec::new();
+        for (name, model) in &mut self.model {
+            if let Arch::External(external) = &mut model.arch
+                && external.python.components().count() > 1
+            {
+                found.push((format!("model.{name}.arch.external.python"), &mut external.python));
+            }
         }
         found
     }
@@ -153,11 +171,9 @@ impl Experiment {
     /// experiment back, from the same folder or with a note of it ([`origin`]).
     pub fn resolved_toml(&self) -> String {
         let mut portable = self.clone();
-        for (key, path) in portable.paths_mut() {
-            if let Some(written) = self.written.get(&key) {
-                path.clone_from(written);
-            }
-        }
+        let restore = |(key, path): (String, &mut PathBuf)| self.written.get(&key).into_iter().for_each(|written| path.clone_from(written));
+        portable.paths_mut().into_iter().for_each(restore);
+        portable.interpreters_mut().into_iter().for_each(restore);
         toml::to_string(&portable).expect("an experiment has only types that TOML can write")
     }
 

@@ -51,10 +51,18 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> R
 /// # Errors
 /// What is wrong with `path`, as a phrase.
 pub(super) fn resolve(path: &Path, folder: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
-    let text = path.to_str().ok_or("the path is not UTF-8")?;
-    let path = folder.join(expand(text, variable)?);
+    let path = absolute(path, folder, variable)?;
     // A path that does not exist is reported by whoever opens it, under this spelling.
-    path.canonicalize().or_else(|_| std::path::absolute(&path)).map_err(|e| format!("{} has no absolute form: {e}", path.display()))
+    Ok(path.canonicalize().unwrap_or(path))
+}
+
+/// As [`resolve`], but links stay: an interpreter knows its environment by the link that it was started through.
+///
+/// # Errors
+/// What is wrong with `path`, as a phrase.
+pub(super) fn absolute(path: &Path, folder: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<PathBuf, String> {
+    let path = folder.join(expand(path.to_str().ok_or("the path is not UTF-8")?, variable)?);
+    std::path::absolute(&path).map_err(|e| format!("{} has no absolute form: {e}", path.display()))
 }
 
 #[cfg(test)]
@@ -81,6 +89,15 @@ mod tests {
     fn an_unset_variable_and_an_open_brace_are_named() {
         assert!(expand("${NO}/x", variable).unwrap_err().contains("NO, which is not set"));
         assert!(expand("${NO", variable).unwrap_err().contains("without `}`"));
+    }
+
+    #[test]
+    fn an_interpreter_keeps_the_link_it_is_started_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("python");
+        std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
+        assert_eq!(absolute(Path::new("python"), folder.path(), variable).unwrap(), link);
+        assert_ne!(resolve(Path::new("python"), folder.path(), variable).unwrap(), link);
     }
 
     #[test]

@@ -299,10 +299,10 @@ fn manifest(input: &Input) -> Vec<Fact> {
 
 /// The user's trainer behind a record: model, command, folder, and which code it was.
 fn trainer(record: &Record) -> Option<String> {
-    let TrainerFacts { command, directory, commit, code } = record.provenance.trainer.as_ref()?;
+    let TrainerFacts { command, directory, commit, code, environment } = record.provenance.trainer.as_ref()?;
     let commit = commit.as_ref().map_or_else(|| "no clean commit".to_owned(), |commit| format!("commit {commit}"));
-    let code = code.as_ref().map_or_else(|| "changed while it ran".to_owned(), |code| format!("digest {code}"));
-    Some(format!("{}: {} in {directory} ({commit}, {code})", record.model, command.join(" ")))
+    let environment = environment.as_ref().map_or_else(String::new, |e| format!(", {}, environment {}", e.words, e.digest));
+    Some(format!("{}: {} in {directory} ({commit}, digest {code}{environment})", record.model, command.join(" ")))
 }
 
 /// What was found, for a reader with ten seconds.

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use super::error::{Error, Result};
 use super::job::{Job, Made};
 use super::process::{Next, Process};
+use super::trainer::Trainer;
 use super::watch::Happening;
-use super::worker::{THREAD_VARIABLES, Worker};
+use super::worker::{BAD_INPUT, THREAD_VARIABLES, Worker};
 use crate::base::fsio;
 use crate::event::{Event, Phase};
 use crate::profile::process::Ended;
@@ -34,7 +35,7 @@ const TICK: Duration = Duration::from_millis(100);
 const LAST_WORDS: usize = 2000;
 
 /// Makes one attempt and ends the lease. Failure of the attempt is a value; an error means that the run cannot go on.
-pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outcome> {
+pub(super) fn run(worker: &Worker<'_>, cell: &Cell, device: &str, lease: Lease) -> Result<Outcome> {
     let dir = lease.dir();
     let resumed_from = lease.prepare()?;
     let job = Job {
@@ -44,7 +45,7 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
         fraction: cell.spec.fraction,
         seed: cell.spec.seed,
         threads: worker.threads,
-        device: worker.device.clone(),
+        device: device.to_owned(),
         deadline: Some(Timestamp::now().as_millisecond() as f64 / 1e3 + worker.limits.time.0.as_secs_f64()),
     };
     let command = command(worker, &job, &dir)?;
@@ -95,7 +96,12 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, lease: Lease) -> Result<Outc
             return Ok(outcome);
         }
     };
-    let mut record = compose(worker, cell, &lease, made, usage, profile);
+    if let Some(message) = worker.trainers.get(&cell.model).and_then(Trainer::changed) {
+        let outcome = Outcome::Failed { stage: timeline.stage(), code: BAD_INPUT, message };
+        lease.end(&outcome)?;
+        return Ok(outcome);
+    }
+    let mut record = compose(worker, (cell, device), &lease, made, usage, profile);
     if let Some(earlier) = resumed_from {
         record.notes.push(format!("resumed from attempt {earlier}; the cost is that of attempt {} alone", lease.attempt()));
     }
@@ -115,7 +121,7 @@ fn command(worker: &Worker<'_>, job: &Job, dir: &Path) -> Result<Command> {
     Ok(command)
 }
 
-fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: Usage, profile: Summary) -> Record {
+fn compose(worker: &Worker<'_>, (cell, device): (&Cell, &str), lease: &Lease, made: Made, usage: Usage, profile: Summary) -> Record {
     Record {
         schema: 1,
         key: cell.key.clone(),
@@ -134,8 +140,8 @@ fn compose(worker: &Worker<'_>, cell: &Cell, lease: &Lease, made: Made, usage: U
             etalon: machine::etalon().to_owned(),
             crates: machine::crates().to_owned(),
             libtorch: made.libtorch,
-            trainer: made.trainer,
-            device: worker.device.clone(),
+            trainer: worker.trainers.get(&cell.model).map(|trainer| trainer.facts().clone()),
+            device: device.to_owned(),
             host: worker.machine.host.clone(),
             cpu: worker.machine.cpu.clone(),
             started: lease.claim().started.to_string(),

@@ -15,7 +15,7 @@ use crate::event::{Event, Observer, Phase};
 use crate::profile::machine;
 use crate::protocol::Sample;
 use crate::store::layout::write_detections;
-use crate::store::record::{DetectionFacts, FrameFacts, SampleFacts, TrainerFacts, TrainingFacts};
+use crate::store::record::{DetectionFacts, FrameFacts, SampleFacts, TrainingFacts};
 
 /// Runs the job in `path`; its folder is the attempt's.
 ///
@@ -70,8 +70,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     };
     let detection = DetectionFacts { macs, seconds: split.test.iter().map(|id| corpus.dataset.videos[id].duration).sum() };
     let facts = sample_facts(&corpus.dataset, &sample, &split.test);
-    let (libtorch, trainer) = (libtorch(config), trainer(config));
-    Made { sample: facts, scores, training, detection, detections: digest, libtorch, trainer, notes }.write(dir)?;
+    Made { sample: facts, scores, training, detection, detections: digest, libtorch: libtorch(config), notes }.write(dir)?;
     Ok(())
 }
 
@@ -92,14 +91,6 @@ fn sample_facts(dataset: &Dataset, sample: &Sample, test: &[String]) -> SampleFa
 
 fn libtorch(config: &ModelConfig) -> Option<String> {
     config.arch.common().and_then(|_| machine::libtorch().map(str::to_owned))
-}
-
-fn trainer(config: &ModelConfig) -> Option<TrainerFacts> {
-    let external = config.arch.external()?;
-    let directory = external.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // The key of the cell holds it, so it was there a moment ago; one that was changed since is told by its absence.
-    let code = external.code().ok();
-    Some(TrainerFacts { command: external.train.clone(), directory, commit: external.commit(), code })
 }
 
 /// Writes events as JSON lines, each flushed: the parent reads them as they happen. A parent that no longer reads is gone,

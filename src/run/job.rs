@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 use crate::base::{Digest, Percent, fsio};
 use crate::eval::Scores;
-use crate::store::record::{DetectionFacts, SampleFacts, TrainerFacts, TrainingFacts};
+use crate::store::record::{DetectionFacts, SampleFacts, TrainingFacts};
 
 /// Name of the job's file.
 pub const JOB: &str = "job.json";
@@ -53,9 +53,6 @@ pub struct Made {
     pub detections: Digest,
     /// Version of libtorch, where the model used it.
     pub libtorch: Option<String>,
-    /// The user's trainer, where it made this.
-    #[serde(default)]
-    pub trainer: Option<TrainerFacts>,
     /// Sentences for the reader of the record.
     pub notes: Vec<String>,
 }

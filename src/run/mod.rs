@@ -11,6 +11,7 @@ pub mod native;
 pub mod prepare;
 pub mod process;
 pub mod stop;
+pub mod trainer;
 pub mod watch;
 pub mod worker;
 

@@ -1,10 +1,12 @@
 //! The worker with a scripted child: a shell script in place of `etalon-cell`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::trainer::Trainer;
 use super::{Happening, Stop, Tally, Watch, Worker};
 use crate::base::{Digest, Percent, Span, fsio};
 use crate::config::experiment::{CellLimits, ProfileConfig};
@@ -25,6 +27,7 @@ struct Scene {
     store: Store,
     experiment: Digest,
     limits: CellLimits,
+    trainers: BTreeMap<String, Trainer>,
     profile: ProfileConfig,
     stop: Stop,
 }
@@ -44,7 +47,7 @@ impl Scene {
         let installed = Command::new("install").args(["-m", "755"]).arg(&source).arg(dir.path().join("child")).status();
         assert!(installed.unwrap().success());
         let (limits, profile) = (CellLimits { time: Span(Duration::from_secs(60)), attempts: 3 }, ProfileConfig::default());
-        Self { dir, store, experiment, limits, profile, stop: Stop::default() }
+        Self { dir, store, experiment, limits, trainers: BTreeMap::new(), profile, stop: Stop::default() }
     }
 
     fn program(&self) -> PathBuf {
@@ -57,12 +60,13 @@ impl Scene {
             store: &self.store,
             experiment: &self.experiment,
             limits: &self.limits,
+            trainers: &self.trainers,
             profile: &self.profile,
             machine: &machine,
             program: self.program(),
             jobs,
             threads: 1,
-            device: "cpu".into(),
+            devices: &["cpu".to_owned()],
             stop: &self.stop,
             watch,
         };
@@ -233,12 +237,13 @@ fn a_child_that_cannot_be_started_stops_the_run_and_is_named() {
         store: &scene.store,
         experiment: &scene.experiment,
         limits: &scene.limits,
+        trainers: &scene.trainers,
         profile: &scene.profile,
         machine: &machine,
         program: scene.program(),
         jobs: 1,
         threads: 1,
-        device: "cpu".into(),
+        devices: &["cpu".to_owned()],
         stop: &scene.stop,
         watch: &(),
     };

@@ -1,7 +1,7 @@
 //! Works through a list of cells, several at once, sharing the store with any other worker on it. Each result is on disk
 //! before the next cell begins.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::attempt;
 use super::error::{Error, Result};
 use super::stop::Stop;
+use super::trainer::Trainer;
 use super::watch::{Happening, Watch};
 use crate::base::Digest;
 use crate::config::experiment::{CellLimits, ProfileConfig};
@@ -39,18 +40,20 @@ pub struct Worker<'a> {
     pub experiment: &'a Digest,
     /// Time and attempts per cell.
     pub limits: &'a CellLimits,
+    /// The user's trainers, by model.
+    pub trainers: &'a BTreeMap<String, Trainer>,
     /// What is measured meanwhile.
     pub profile: &'a ProfileConfig,
     /// Where it runs.
     pub machine: &'a Machine,
     /// The child's program.
     pub program: PathBuf,
-    /// Cells at once.
+    /// Cells at once, on all devices together.
     pub jobs: usize,
     /// Compute threads per cell.
     pub threads: usize,
-    /// Device, such as "cpu" or "cuda:0".
-    pub device: String,
+    /// Devices, such as "cpu" or "cuda:0": the cells are spread over them.
+    pub devices: &'a [String],
     /// The wish to stop.
     pub stop: &'a Stop,
     /// Who is told.
@@ -100,8 +103,13 @@ impl Worker<'_> {
         let work = Mutex::new((cells.iter().collect::<VecDeque<_>>(), Tally::default()));
         let slots = self.jobs.clamp(1, cells.len().max(1));
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..slots).map(|_| scope.spawn(|| self.slot(&work, began).inspect_err(|_| self.stop.request()))).collect();
+            let threads: Vec<_> = self
+                .devices
+                .iter()
+                .cycle()
+                .take(slots)
+                .map(|device| scope.spawn(|| self.slot(device, &work, began).inspect_err(|_| self.stop.request())))
+                .collect();
             threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         let (queue, mut tally) = work.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -110,13 +118,13 @@ impl Worker<'_> {
     }
 
     /// One of the `jobs` threads: takes cells off the queue until it is empty.
-    fn slot(&self, work: &Mutex<(VecDeque<&Cell>, Tally)>, began: Timestamp) -> Result<()> {
+    fn slot(&self, device: &str, work: &Mutex<(VecDeque<&Cell>, Tally)>, began: Timestamp) -> Result<()> {
         let lock = || work.lock().unwrap_or_else(PoisonError::into_inner);
         // Cells in a row that others hold: only when that is all that is left is there nothing to do but wait.
         let mut busy = 0;
         while !self.stop.requested() {
             let Some(cell) = lock().0.pop_front() else { break };
-            let step = self.advance(cell, began)?;
+            let step = self.advance(cell, device, began)?;
             busy = if matches!(step, Step::Busy) { busy + 1 } else { 0 };
             match step {
                 Step::Done => lock().1.done += 1,
@@ -145,7 +153,7 @@ impl Worker<'_> {
     }
 
     /// Brings one cell one step further.
-    fn advance(&self, cell: &Cell, began: Timestamp) -> Result<Step> {
+    fn advance(&self, cell: &Cell, device: &str, began: Timestamp) -> Result<Step> {
         if self.store.is_done(&cell.key) {
             return Ok(Step::Found);
         }
@@ -158,7 +166,7 @@ impl Worker<'_> {
             Granted::Busy(_) => return Ok(Step::Busy),
             Granted::Done => return Ok(Step::Found),
         };
-        let outcome = attempt::run(self, cell, lease)?;
+        let outcome = attempt::run(self, cell, device, lease)?;
         match &outcome {
             Outcome::Completed => return Ok(Step::Done),
             Outcome::Failed { code: UNWRITABLE, message, .. } => return Err(Error::Unwritable(message.clone())),

@@ -107,6 +107,17 @@ impl Store {
         Ok(digest)
     }
 
+    /// Keeps what a trainer's interpreter has. Returns its digest.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn add_environment(&self, environment: &impl Serialize) -> Result<Digest> {
+        let text = serde_json::to_vec_pretty(environment).expect("an environment is plain data");
+        let digest = Digest::of_bytes(&text);
+        let _ = fsio::publish_new(&self.root.join("environments").join(format!("{digest}.json")), &text)?;
+        Ok(digest)
+    }
+
     /// Digests of the experiments, in ascending order.
     ///
     /// # Errors

@@ -113,7 +113,19 @@ pub struct TrainerFacts {
     /// The git commit, where the folder is a clean git tree.
     pub commit: Option<String>,
     /// Digest of the files that decide what it does.
-    pub code: Option<Digest>,
+    pub code: Digest,
+    /// Its interpreter and packages, where it names `{python}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentFacts>,
+}
+
+/// The interpreter of a trainer; `environments/<digest>.json` of the store lists its packages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentFacts {
+    /// Digest of the list.
+    pub digest: Digest,
+    /// In a few words.
+    pub words: String,
 }
 
 /// Time and memory of the cell's process tree.

@@ -1,7 +1,7 @@
 //! Inputs as users bring them: each is read for what it is, or refused with what would help; none gives a number from nonsense.
 
 use crate::recordings::{CHANNELS, DURATION, EXPERIMENT, Recordings, npy};
-use crate::{CliTest, Ran};
+use crate::{CliTest, Ran, recordings_folder};
 
 const TRUTH: &str = r#"{"database": {
     "vid16": {"subset": "validation", "annotations": [{"segment": [1.0, 3.0], "label": "a"}]},
@@ -141,4 +141,25 @@ fn a_model_that_learns_nothing_is_not_foretold_to() {
         assert!(forecast["upper"].as_f64().unwrap() < 0.1, "{forecast}");
     }
     assert!(curve["warnings"].to_string().contains("nothing suggests a rise"), "{}", curve["warnings"]);
+}
+
+/// Every curve of every table, whatever its columns, gets a forecast inside the scale.
+#[test]
+#[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
+fn every_curve_of_the_tables_of_curves_is_fitted() {
+    let (test, folder) = (CliTest::new(), recordings_folder().join("curves"));
+    for (table, curves, losses) in
+        [("lcdb_third_dev.csv", 1130, true), ("m4_benchmark_dev.csv", 20, false), ("tad_actionformer_5seeds.csv", 17, false)]
+    {
+        let path = folder.join(table);
+        let mut arguments = vec!["fit", "--json", "--curve", path.to_str().unwrap()];
+        arguments.extend(losses.then_some("--decreasing"));
+        let fitted = test.run(arguments).json();
+        let fitted = fitted["curves"].as_array().unwrap();
+        assert_eq!(fitted.len(), curves, "{table}");
+        for forecast in fitted.iter().flat_map(|curve| curve["forecasts"].as_array().unwrap()) {
+            let [lower, median, upper] = ["lower", "median", "upper"].map(|key| forecast[key].as_f64().unwrap());
+            assert!(0.0 <= lower && lower <= median && median <= upper, "{table}: {forecast}");
+        }
+    }
 }

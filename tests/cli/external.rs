@@ -86,6 +86,9 @@ fn the_template_is_measured_like_a_detector_and_learns() {
         let phases: Vec<&str> = record["usage"]["phases"].as_array().unwrap().iter().map(|p| p[0].as_str().unwrap()).collect();
         assert_eq!(phases, ["load", "train", "detect", "evaluate"]);
         let trainer = &record["provenance"]["trainer"];
+        assert!(trainer["environment"]["words"].as_str().unwrap().starts_with("Python 3"), "{trainer}");
+        let kept = trainers.store().join("environments").join(format!("{}.json", trainer["environment"]["digest"].as_str().unwrap()));
+        assert!(kept.exists());
         assert!(trainer["directory"] == "trainer" && trainer["code"].is_string() && trainer["commit"].is_null(), "{trainer}");
     }
     assert!(!files(&trainers.store()).any(|path| path.ends_with("annotations.json")), "a job's folder stayed");
@@ -206,6 +209,44 @@ fn a_command_that_is_missing_and_a_folder_that_is_dirty_are_told() {
     run().fails_with(6, &["1 uncommitted change(s)", "y.py", "commit them"]);
     test.file("e.toml", text.replace("[\"true\"]", "[\"true\", \"{sead}\"]"));
     run().fails_with(6, &["model.mine.arch.external.train", "{sead}", "{seed}"]);
+}
+
+#[test]
+fn cells_are_spread_over_devices_and_each_trainer_sees_its_own() {
+    let trainers = Trainers::script("echo \"$CUDA_VISIBLE_DEVICES $2\" > $1/../device; sleep 0.3; exit 1", "");
+    let text = std::fs::read_to_string(trainers.test.dir.path().join("e.toml")).unwrap();
+    trainers.test.file("e.toml", text.replace("\"{job}\"]", "\"{job}\", \"{device}\"]"));
+    trainers.test.run(["run", "e.toml", "--store", "S", "--quiet", "--device", "cuda:0,cuda:1", "--jobs", "1"]);
+    let mut seen: Vec<String> =
+        files(&trainers.store()).filter(|p| p.ends_with("device")).map(|p| std::fs::read_to_string(p).unwrap().trim().to_owned()).collect();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen, ["0 cuda:0", "1 cuda:0"]);
+}
+
+#[test]
+fn the_doctor_says_whether_a_trainer_can_start() {
+    let trainers = Trainers::template("");
+    let test = &trainers.test;
+    let check = || {
+        let ran = test.run(["doctor", "e.toml", "--json"]);
+        let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+        said["checks"].as_array().unwrap().iter().find(|check| check["what"] == "mine").unwrap().clone()
+    };
+    let good = check();
+    assert!(good["verdict"] == "good" && good["detail"].as_str().unwrap().contains("Python 3"), "{good}");
+    let text = std::fs::read_to_string(test.dir.path().join("e.toml")).unwrap();
+    test.file("e.toml", text.replace("directory", "python = \"./no-such-python\"\ndirectory"));
+    let bad = check();
+    assert!(bad["verdict"] == "bad" && bad["detail"].as_str().unwrap().contains("no-such-python does not answer"), "{bad}");
+}
+
+#[test]
+fn code_that_changes_while_it_runs_makes_no_record() {
+    let trainers = Trainers::template("");
+    let edits = format!("{TRAINER}\nopen(__file__, 'a').write('#')\n");
+    trainers.test.file("trainer/trainer.py", edits);
+    assert!(trainers.fails().contains("code changed while it ran"));
 }
 
 #[test]

@@ -154,6 +154,13 @@ fn nothing_to_report_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_table_where_a_store_is_meant_is_told() {
+    let test = CliTest::new();
+    test.file("x.csv", "n,score\n1,0.5\n");
+    test.run(["fit", "x.csv"]).fails_with(6, &["x.csv is a table", "--curve x.csv"]);
+}
+
+#[test]
 fn a_fit_in_json_has_forecasts_targets_families_and_a_backtest() {
     let test = finished();
     let fitted = test.run(["fit", "S", "--at", "2x,500", "--target", "0.01,0.99", "--level", "0.8", "--json"]).json();

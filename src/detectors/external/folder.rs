@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::{Error, Job};
+use super::own_device;
 use crate::base::fsio;
 use crate::config::external::GroundTruthRule;
 use crate::data::features::Layout;
@@ -37,7 +38,7 @@ struct Description<'a> {
     seed: u64,
     /// Percent of the training part.
     fraction: f64,
-    device: &'a str,
+    device: String,
     threads: usize,
     /// Seconds since 1970 by which the trainer is stopped.
     deadline: Option<f64>,
@@ -90,7 +91,7 @@ impl Folder {
             features: folder.link_features(job, &videos)?,
             seed: job.seed,
             fraction: 100.0 * job.train.len() as f64 / job.pool_size as f64,
-            device: job.device,
+            device: own_device(job.device, None).0,
             threads: job.threads,
             deadline: job.deadline,
             annotations: folder.annotations(),

@@ -35,11 +35,21 @@ impl External {
         Self { config: config.clone() }
     }
 
+    /// Makes the folder that the trainer would be handed, and starts nothing. Returns the number of feature files in it.
+    ///
+    /// # Errors
+    /// The disk refuses, or a feature file is missing.
+    pub fn lay_out(&self, job: &Job<'_>) -> Result<usize, Error> {
+        let folder = Folder::make(&job.dir.join(FOLDER), job, self.config.ground_truth)?;
+        Ok(if folder.features().exists() { fsio::list(&folder.features())?.len() } else { 0 })
+    }
+
     fn run(&self, command: &[String], job: &Job<'_>, folder: &Folder, observer: &mut dyn Observer) -> Result<(), Error> {
+        let (device, visible) = own_device(job.device, std::env::var(VISIBLE).ok().as_deref());
         let value = |name: &str| match name {
             "job" => text(folder.path()),
             "seed" => job.seed.to_string(),
-            "device" => job.device.to_owned(),
+            "device" => device.clone(),
             "threads" => job.threads.to_string(),
             "output" => text(&folder.output()),
             "checkpoint" => text(&job.dir.join("checkpoint")),
@@ -52,6 +62,7 @@ impl External {
         let mut started = Command::new(&program);
         started.args(&arguments[1..]).current_dir(&self.config.directory);
         started.envs(self.config.environment.iter().map(|(name, argument)| (name, filled(argument, &value))));
+        started.envs(visible.map(|visible| (VISIBLE, visible)));
         let name = arguments[0].clone();
         let ending = child::run(started, observer).map_err(|source| {
             Error::Input(format!("cannot start {name:?} in {}: {source}; check `arch.external`", self.config.directory.display()))
@@ -93,6 +104,17 @@ impl Detector for External {
     }
 }
 
+/// Tells CUDA which GPUs a process sees.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// The device as the trainer names it, and what `CUDA_VISIBLE_DEVICES` is to be: of the GPUs that we see, the one that the cell was given, which is then its
+/// first.
+fn own_device(device: &str, visible: Option<&str>) -> (String, Option<String>) {
+    let Some(index) = device.strip_prefix("cuda:").and_then(|index| index.parse::<usize>().ok()) else { return (device.to_owned(), None) };
+    let listed = visible.and_then(|list| list.split(',').nth(index)).map(|name| name.trim().to_owned());
+    ("cuda:0".to_owned(), Some(listed.unwrap_or_else(|| index.to_string())))
+}
+
 /// A program with a path starts at `directory`; a bare name is looked up on the PATH.
 fn program(name: &str, directory: &Path) -> PathBuf {
     if name.contains('/') { directory.join(name) } else { name.into() }
@@ -105,4 +127,17 @@ fn text(path: &Path) -> String {
 /// The phase of that name.
 fn phase(name: &str) -> Option<Phase> {
     [Phase::Load, Phase::Train, Phase::Detect, Phase::Evaluate].into_iter().find(|phase| phase.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trainer_sees_the_gpu_of_its_cell_and_calls_it_the_first() {
+        let seen = |device: &str, visible| own_device(device, visible);
+        assert_eq!(seen("cpu", Some("0,1")), ("cpu".into(), None));
+        assert_eq!(seen("cuda:1", None), ("cuda:0".into(), Some("1".into())));
+        assert_eq!(seen("cuda:1", Some("4, 6")), ("cuda:0".into(), Some("6".into())));
+    }
 }
