@@ -2,6 +2,7 @@
 //! reached by then.
 
 use etalon::curves::{Curve, Direction, Options, Prior};
+use etalon::stats::mean;
 use rayon::prelude::*;
 
 use super::designs::Designed;
@@ -54,14 +55,11 @@ pub fn table(said: &[Said], say: &dyn Fn(&str)) {
     for (event, name) in [(Event::Improves, "1 point or more"), (Event::Reached, "reached by then")] {
         let mut from = 0.0;
         for to in BINS {
-            let within = |s: &&Said| {
-                s.event == event && (from..to).contains(&s.probability) || to == 1.0 && s.event == event && s.probability >= 1.0
-            };
+            let within = |s: &&Said| s.event == event && s.probability >= from && (s.probability < to || to == 1.0);
             let bin: Vec<&Said> = said.iter().filter(within).collect();
-            let count = bin.len() as f64;
-            let mean = bin.iter().map(|s| s.probability).sum::<f64>() / count;
-            let came = bin.iter().filter(|s| s.came).count() as f64 / count;
-            say(&format!("| {name} | {from:.1} to {to:.1} | {count} | {mean:.2} | {came:.2} |"));
+            let of = |value: fn(&Said) -> f64| mean(&bin.iter().map(|s| value(s)).collect::<Vec<_>>()).unwrap_or(f64::NAN);
+            let (said, came) = (of(|s| s.probability), of(|s| f64::from(u8::from(s.came))));
+            say(&format!("| {name} | {from:.1} to {to:.1} | {} | {said:.2} | {came:.2} |", bin.len()));
             from = to;
         }
     }

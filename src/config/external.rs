@@ -63,16 +63,13 @@ impl ExternalConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        let commands = [("train", Some(&self.train)), ("detect", self.detect.as_ref())];
-        for (key, command) in commands.into_iter().filter_map(|(key, command)| Some((key, command?))) {
+        let commands = || std::iter::once(("train", &self.train)).chain(self.detect.iter().map(|command| ("detect", command)));
+        for (key, command) in commands() {
             if command.first().is_none_or(|program| program.trim().is_empty()) {
                 return Err((key, "is empty; give the program and its arguments as a list".to_owned()));
             }
         }
-        let arguments = commands
-            .into_iter()
-            .filter_map(|(key, command)| Some((key, command?)))
-            .flat_map(|(key, command)| command.iter().map(move |a| (key, a)));
+        let arguments = commands().flat_map(|(key, command)| command.iter().map(move |argument| (key, argument)));
         for (key, argument) in arguments.chain(self.environment.values().map(|value| ("environment", value))) {
             if let Some(unknown) = placeholders(argument).find(|name| !PLACEHOLDERS.contains(name)) {
                 return Err((
@@ -84,8 +81,8 @@ impl ExternalConfig {
                 ));
             }
         }
-        let inside = |input: &&String| Path::new(input).is_absolute() || input.split('/').any(|part| part == "..");
-        match self.inputs.iter().find(inside) {
+        let outside = |input: &&String| Path::new(input).is_absolute() || input.split('/').any(|part| part == "..");
+        match self.inputs.iter().find(outside) {
             Some(input) => Err(("inputs", format!("{input:?} is not below `directory`; name files in it"))),
             None => Ok(()),
         }
@@ -152,11 +149,8 @@ impl ExternalConfig {
 
 /// Names in braces.
 fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    let name = |part: &'_ str| part.split_once('}').map(|(name, _)| name.len());
-    text.split('{')
-        .skip(1)
-        .filter_map(move |part| name(part).map(|length| &part[..length]))
-        .filter(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase()))
+    let named = |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase());
+    text.split('{').skip(1).filter_map(|part| Some(part.split_once('}')?.0)).filter(named)
 }
 
 /// Fills in what stands in braces.

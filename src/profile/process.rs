@@ -75,7 +75,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     while at < found.len() {
         for child in children(found[at]) {
             // A number that was given anew in the meantime must not send us in circles.
-            if !found.contains(&child) {
+            if child != pid && !found.contains(&child) {
                 found.push(child);
             }
         }

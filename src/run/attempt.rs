@@ -64,12 +64,9 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, device: &str, lease: Lease) 
             Next::Quiet => {}
             Next::Line(line) => match serde_json::from_slice::<Event>(&line) {
                 Ok(event) => {
-                    if let Event::Phase { phase } = event
-                        && timeline.stage() != Some(phase)
-                    {
-                        recorder.phase(phase.name());
-                    }
-                    journal.append(&Entry { at_s: timeline.observe(&event), event: event.clone() })?;
+                    let (at_s, begins) = timeline.observe(&event);
+                    begins.into_iter().for_each(|phase| recorder.phase(phase.name()));
+                    journal.append(&Entry { at_s, event: event.clone() })?;
                     worker.watch.watch(cell, Happening::Event(&event));
                 }
                 Err(_) => keep_stray_output(&dir, &line)?,
@@ -173,16 +170,12 @@ impl Timeline {
         Self { begun: now, beat: now, phases: Vec::new() }
     }
 
-    /// Seconds since the start, and the phase if the event begins one.
-    fn observe(&mut self, event: &Event) -> f64 {
+    /// Seconds since the start, and the phase if the event begins one: a trainer of the user names some that have begun already.
+    fn observe(&mut self, event: &Event) -> (f64, Option<Phase>) {
         let at = self.begun.elapsed().as_secs_f64();
-        // A trainer of the user names phases that have begun for it already.
-        if let Event::Phase { phase } = event
-            && self.stage() != Some(*phase)
-        {
-            self.phases.push((*phase, at));
-        }
-        at
+        let begins = if let Event::Phase { phase } = event { Some(*phase).filter(|_| self.stage() != Some(*phase)) } else { None };
+        self.phases.extend(begins.map(|phase| (phase, at)));
+        (at, begins)
     }
 
     fn stage(&self) -> Option<Phase> {

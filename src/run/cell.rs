@@ -30,22 +30,14 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let config = prepared.model(&job.model)?;
     let sample = prepared.sample(job.fraction, job.seed)?;
     let detector = detectors::build(config)?;
-    let Prepared { experiment, corpus, split } = &prepared;
+    let Prepared { corpus, split, .. } = &prepared;
 
     observer.observe(&Event::Phase { phase: Phase::Train });
     let work = detectors::Job {
-        dataset: &corpus.dataset,
-        features: corpus.features.as_ref(),
-        videos: corpus.videos.as_ref(),
-        train: &sample.videos,
-        test: &split.test,
-        pool_size: split.train.len(),
-        budget: experiment.protocol.budget,
-        seed: job.seed,
-        dir,
         threads: job.threads,
         device: &job.device,
         deadline: job.deadline,
+        ..prepared.work(&sample.videos, job.seed, dir)
     };
     let trained = detector.train(&work, observer)?;
 

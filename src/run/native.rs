@@ -27,21 +27,8 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
             format!("model {:?} has no network of etalon, so that there is no profile of it to make; name another with --model", job.model);
         return Err(Error::Request(reason));
     }
-    let Prepared { experiment, corpus, split } = &prepared;
-    let work = detectors::Job {
-        dataset: &corpus.dataset,
-        features: corpus.features.as_ref(),
-        videos: corpus.videos.as_ref(),
-        train: &split.train,
-        test: &split.test,
-        pool_size: split.train.len(),
-        budget: experiment.protocol.budget,
-        seed: job.seed,
-        dir,
-        threads: job.threads,
-        device: &job.device,
-        deadline: None,
-    };
+    let split = &prepared.split;
+    let work = detectors::Job { threads: job.threads, device: &job.device, ..prepared.work(&split.train, job.seed, dir) };
     let NativeJob { seed, warmup, steps, videos, .. } = job;
     let rounds = Rounds { train: &split.train, test: &split.test, seed, warmup, steps, videos };
     let result = native::profile(config, &work, rounds, observer)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::error::{Error, Result};
 use crate::base::Percent;
 use crate::config::{Corpus, Experiment, ModelConfig};
+use crate::detectors;
 use crate::eval::{self, Detections, GroundTruth, Scores};
 use crate::protocol::{Grid, ProtocolConfig, Sample, Split};
 
@@ -50,6 +51,26 @@ impl Prepared {
     /// The fraction rounds to no video.
     pub fn sample(&self, fraction: Percent, seed: u64) -> Result<Sample> {
         Sample::draw(&self.corpus.dataset, &self.split.train, &self.experiment.protocol, fraction, seed).map_err(Error::input)
+    }
+
+    /// What a detector is given: `train` to learn from and the test part: with one thread on the CPU and without a deadline, unless the
+    /// caller says otherwise.
+    pub fn work<'a>(&'a self, train: &'a [String], seed: u64, dir: &'a Path) -> detectors::Job<'a> {
+        let Self { experiment, corpus, split } = self;
+        detectors::Job {
+            dataset: &corpus.dataset,
+            features: corpus.features.as_ref(),
+            videos: corpus.videos.as_ref(),
+            train,
+            test: &split.test,
+            pool_size: split.train.len(),
+            budget: experiment.protocol.budget,
+            seed,
+            dir,
+            threads: 1,
+            device: "cpu",
+            deadline: None,
+        }
     }
 
     /// A model of the experiment by its name.

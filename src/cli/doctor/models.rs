@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Check, Verdict};
+use crate::base::fsio;
 use crate::config::ExternalConfig;
-use crate::detectors::Job;
 use crate::detectors::external::External;
 use crate::run::Prepared;
 use crate::run::trainer::Environment;
@@ -43,28 +43,14 @@ fn trainer(prepared: &Prepared, external: &ExternalConfig) -> Result<String, Str
 
 /// Makes the folder of the smallest cell beside other temporary files, and removes it. Returns the number of files in it.
 fn lay_out(prepared: &Prepared, external: &ExternalConfig) -> anyhow::Result<usize> {
-    let Prepared { experiment, corpus, split } = prepared;
-    let (fraction, seed) = (experiment.protocol.fractions[0], experiment.protocol.seeds[0]);
+    let protocol = &prepared.experiment.protocol;
+    let (fraction, seed) = (protocol.fractions[0], protocol.seeds[0]);
     let sample = prepared.sample(fraction, seed)?;
-    if let Some(features) = &corpus.features {
-        features.check(&[sample.videos.as_slice(), &split.test].concat())?;
+    if let Some(features) = &prepared.corpus.features {
+        features.check(&[sample.videos.as_slice(), &prepared.split.test].concat())?;
     }
     let folder = std::env::temp_dir().join(format!("etalon-doctor-{}", std::process::id()));
-    let job = Job {
-        dataset: &corpus.dataset,
-        features: corpus.features.as_ref(),
-        videos: corpus.videos.as_ref(),
-        train: &sample.videos,
-        test: &split.test,
-        pool_size: split.train.len(),
-        budget: experiment.protocol.budget,
-        seed,
-        dir: &folder,
-        threads: 1,
-        device: "cpu",
-        deadline: None,
-    };
-    let files = External::new(external).lay_out(&job);
-    crate::base::fsio::remove_folder(&folder)?;
+    let files = External::new(external).lay_out(&prepared.work(&sample.videos, seed, &folder));
+    fsio::remove_folder(&folder)?;
     Ok(files?)
 }

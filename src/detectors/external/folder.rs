@@ -98,7 +98,7 @@ impl Folder {
             class_list: folder.0.join("classes.txt"),
             output: folder.output(),
             detections: folder.output().join("detections.json"),
-            checkpoint: std::path::absolute(job.dir.join("checkpoint")).unwrap_or_default(),
+            checkpoint: folder.checkpoint(),
         };
         folder.link_videos(job, &videos)?;
         fsio::replace(&description.class_list, job.dataset.classes.iter().map(|c| format!("{c}\n")).collect::<String>().as_bytes())?;
@@ -113,6 +113,11 @@ impl Folder {
 
     pub fn output(&self) -> PathBuf {
         self.0.join("output")
+    }
+
+    /// Beside the folder, where a later attempt at the cell gets it back from.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.with_file_name("checkpoint")
     }
 
     pub fn features(&self) -> PathBuf {

@@ -52,7 +52,7 @@ impl External {
             "device" => device.clone(),
             "threads" => job.threads.to_string(),
             "output" => text(&folder.output()),
-            "checkpoint" => text(&job.dir.join("checkpoint")),
+            "checkpoint" => text(&folder.checkpoint()),
             "features" => text(&folder.features()),
             "annotations" => text(&folder.annotations()),
             _ => text(&self.config.python),
@@ -80,7 +80,7 @@ impl External {
 impl Detector for External {
     fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
         let folder = Folder::make(&job.dir.join(FOLDER), job, self.config.ground_truth)?;
-        fsio::create_dir(&job.dir.join("checkpoint"))?;
+        fsio::create_dir(&folder.checkpoint())?;
         self.run(&self.config.train, job, &folder, observer)?;
         let mut notes = Vec::new();
         if self.config.ground_truth == GroundTruthRule::Exposed {

@@ -1,6 +1,5 @@
 //! What a trainer detected, checked before it is scored: a wrong file is refused with the reason, never repaired into a number.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::Error;
@@ -49,7 +48,7 @@ fn check(file: &DetectionFile, path: &Path, dataset: &Dataset, videos: &[String]
         ));
     }
     let mut detections: Detections = videos.iter().map(|id| (id.clone(), Vec::new())).collect();
-    let mut cut = BTreeSet::new();
+    let mut cut = 0;
     for (index, (video, detection)) in file.rows().enumerate() {
         let Some(known) = detections.get_mut(video) else {
             return refuse(format!(
@@ -78,14 +77,14 @@ fn check(file: &DetectionFile, path: &Path, dataset: &Dataset, videos: &[String]
         if segment.end > duration || segment.start < 0.0 {
             segment.end = segment.end.min(duration);
             segment.start = segment.start.clamp(0.0, segment.end);
-            cut.insert(index);
+            cut += 1;
         }
         known.push(Detection { segment, ..detection });
     }
     if file.is_empty() {
         return refuse("holds no detection, though the trainer ended well".to_owned());
     }
-    let notes = (!cut.is_empty()).then(|| format!("{} detections were cut off at an end of their video", cut.len()));
+    let notes = (cut > 0).then(|| format!("{cut} detections were cut off at an end of their video"));
     Ok(Results { detections, notes: notes.into_iter().collect() })
 }
 
