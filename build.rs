@@ -47,8 +47,8 @@ fn link_libtorch() -> String {
 /// What tch does not export of libtorch's C++ (src/nn/shim), with the compiler that tch's own binding needs anyway.
 #[cfg(feature = "torch")]
 fn compile_shim(libtorch: &Path) {
-    const SOURCE: &str = "src/nn/shim/watch.cpp";
-    rerun_if_changed(Path::new(SOURCE));
+    const SOURCES: [&str; 2] = ["src/nn/shim/watch.cpp", "src/nn/shim/lists.cpp"];
+    SOURCES.iter().for_each(|source| rerun_if_changed(Path::new(source)));
     let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
     cc::Build::new()
         .cpp(true)
@@ -58,8 +58,8 @@ fn compile_shim(libtorch: &Path) {
         .define("NDEBUG", None)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .include(libtorch.join("include"))
-        .file(SOURCE)
-        .compile("etalon_watch");
+        .files(SOURCES)
+        .compile("etalon_shim");
 }
 
 #[cfg(not(feature = "torch"))]

@@ -54,7 +54,7 @@ fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
             etalon::run::native::run(Path::new(job), &mut *events).map(|()| Exit::Done).map_err(Into::into)
         }
         #[cfg(feature = "torch")]
-        ["parity", folder, form] => cli::parity::check(Path::new(folder), &cli::Ui::new(*form == "json", false)),
+        ["parity", folder, form, device] => cli::parity::check(Path::new(folder), device, &cli::Ui::new(*form == "json", false)),
         #[cfg(feature = "torch")]
         ["extract", request, json, quiet] => cli::extract::make(request, &cli::Ui::new(*json == "json", *quiet == "quiet")),
         #[cfg(not(feature = "torch"))]

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::{Exit, Ui};
-use crate::run::cell_program;
+use crate::run::{self, cell_program};
 
 /// Compare a model with arrays that its authors' code made, and print every deviation beside its tolerance.
 #[derive(clap::Args)]
@@ -14,11 +14,15 @@ use crate::run::cell_program;
 Examples:
   etalon parity fixtures/etad
   etalon parity fixtures/etad --json
+  etalon parity fixtures/etad --device cuda:0
 
 Exit codes: 0 every array agrees, 3 one deviates, 6 the folder is unreadable or of no known model.")]
 pub struct Args {
     /// Folder with manifest.json and the arrays as safetensors.
     folder: PathBuf,
+    /// "cpu" or "cuda:N", which may deviate ten times as much.
+    #[arg(long, default_value = "cpu")]
+    device: String,
 }
 
 /// The network lives in the cells' program, which prints and decides.
@@ -29,6 +33,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         .arg("parity")
         .arg(&args.folder)
         .arg(form)
+        .arg(&args.device)
         .status()
         .with_context(|| format!("cannot start {}; it belongs beside `etalon`: build both with `make build`", program.display()))?;
     Ok(match status.code() {
@@ -44,10 +49,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 /// # Errors
 /// The folder cannot be checked.
 #[cfg(feature = "torch")]
-pub fn check(folder: &std::path::Path, ui: &Ui) -> anyhow::Result<Exit> {
+pub fn check(folder: &std::path::Path, device: &str, ui: &Ui) -> anyhow::Result<Exit> {
     // One thread: the fixtures' training steps amplify the rounding that another division of the work causes.
     crate::nn::runtime::prepare(1);
-    let parity = crate::detectors::native::guarded(|| Ok(crate::nn::parity::run(folder)))??;
+    let device = crate::nn::runtime::device(device).map_err(|message| run::Error::Input(message.into()))?;
+    let parity = crate::detectors::native::guarded(|| Ok(crate::nn::parity::run(folder, device)))??;
     if ui.json {
         ui.json(&parity)?;
     } else {

@@ -285,8 +285,14 @@ mod tests {
         let operators = layers.len() as u64 * 3;
         let memory = AllocatorMemory { peak_bytes: 100_000, allocated_bytes: 500_000, allocations: 7 * operators, reserved_bytes: None };
         let convolution = Operator { name: "aten::convolution".into(), calls: operators, flop: 2 * macs };
-        let dispatched =
-            Dispatched { operators, flop: 2 * macs, by_operator: vec![convolution], uncounted: Vec::new(), memory: Some(memory) };
+        let dispatched = Dispatched {
+            operators,
+            host_reads: 0,
+            flop: 2 * macs,
+            by_operator: vec![convolution],
+            uncounted: Vec::new(),
+            memory: Some(memory),
+        };
         let compute = Compute {
             what: "training step of 16 inputs of 128 cells".into(),
             parameters: sum(|l| l.parameters),

@@ -1,6 +1,6 @@
 //! What a detector's network is to the training loop and to inference: one trait, implemented by one file per model.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::optim::Gradients;
 use super::params::Params;
@@ -21,8 +21,9 @@ pub struct Batch {
     pub rng: Stream,
 }
 
-/// Loss terms by name, and their weighted sum under `"cost"`, which comes last.
-pub type Terms = Vec<(String, f64)>;
+/// Loss terms by name, scalars outside autograd on the network's device, and their weighted sum under `"cost"`, which comes
+/// last.
+pub type Terms = Vec<(String, Tensor)>;
 
 /// A loss term and its weight in the sum.
 pub struct Term {
@@ -63,9 +64,8 @@ pub trait Network {
     fn backward(&self, params: &Params, batch: &mut Batch, gradients: &mut Gradients) -> Terms {
         let terms = self.losses(batch);
         let cost = terms.iter().map(|t| &t.value * t.weight).reduce(|a, b| a + b).expect("a network has a loss");
-        let number = |t: &Tensor| t.to_kind(Kind::Double).double_value(&[]);
-        let mut values: Terms = terms.iter().map(|t| (t.name.to_owned(), number(&t.value))).collect();
-        values.push(("cost".into(), number(&cost)));
+        let mut values: Terms = terms.iter().map(|t| (t.name.to_owned(), t.value.detach())).collect();
+        values.push(("cost".into(), cost.detach()));
         gradients.add(params, &cost, &[]);
         values
     }

@@ -2,8 +2,9 @@
 //!
 //! tch's optimisers neither save their state nor skip parameters that a step did not touch; ours do both.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use super::lists::{self, AdamStep, Moved};
 use super::params::Params;
 use crate::config::settings::{Common, Optimiser as Rule, Schedule};
 
@@ -52,21 +53,21 @@ impl Gradients {
         &self.of
     }
 
-    /// Global L2 norm.
-    pub fn norm(&self) -> f64 {
-        let norms: Vec<Tensor> = self.of.iter().flatten().map(|g| g.norm()).collect();
-        if norms.is_empty() { 0.0 } else { Tensor::stack(&norms, 0).norm().double_value(&[]) }
+    /// Global L2 norm, a scalar on the parameters' device.
+    pub fn norm(&self) -> Tensor {
+        let reached: Vec<&Tensor> = self.of.iter().flatten().collect();
+        if reached.is_empty() { Tensor::from(0f32) } else { lists::norm(&reached) }
     }
 
     /// Scales all gradients so that their global norm is at most `limit`; returns the norm before.
-    pub fn clip(&mut self, limit: f64) -> f64 {
+    pub fn clip(&mut self, limit: f64) -> Tensor {
         let norm = self.norm();
-        let factor = limit / (norm + 1e-6);
-        if factor < 1.0 {
-            // Not in place: parameters that are summed have one gradient, in one storage.
-            for gradient in self.of.iter_mut().flatten() {
-                *gradient = &*gradient * factor;
-            }
+        let mut reached: Vec<&mut Tensor> = self.of.iter_mut().flatten().collect();
+        let factor = ((&norm + 1e-6).reciprocal() * limit).clamp_max(1.0);
+        // Not in place: parameters that are summed have one gradient, in one storage.
+        let scaled = lists::scaled(&reached.iter().map(|g| &**g).collect::<Vec<_>>(), &factor);
+        for (gradient, scaled) in reached.iter_mut().zip(scaled) {
+            **gradient = scaled;
         }
         norm
     }
@@ -116,33 +117,27 @@ impl Adam {
     /// One update. A parameter without a gradient keeps its value and its moments.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, lr: f64) {
         let _guard = tch::no_grad_guard();
+        // Those that are moved alike go together: as a rule all, or a few groups.
+        let mut alike: Vec<(AdamStep, Vec<Moved<'_>>)> = Vec::new();
         for (((name, parameter), gradient), state) in params.entries().iter().zip(gradients.as_slice()).zip(&mut self.moments) {
             let Some(gradient) = gradient else { continue };
-            let lr = if self.options.slow.iter().any(|part| name.contains(part)) { 0.1 * lr } else { lr };
-            let decay = if self.options.spare_plain && params.is_plain(name) { 0.0 } else { self.options.weight_decay };
-            let mut parameter = parameter.shallow_clone();
-            let coupled;
-            let gradient = match self.options.rule {
-                Rule::Adamw => {
-                    let _ = parameter.g_mul_scalar_(1.0 - lr * decay);
-                    gradient
-                }
-                Rule::Adam => {
-                    coupled = gradient + &parameter * decay;
-                    &coupled
-                }
-            };
             state.steps += 1;
-            let _ = state.mean.lerp_(gradient, 1.0 - BETAS.0);
-            let _ = state.square.g_mul_scalar_(BETAS.1);
-            state.square += gradient.square() * (1.0 - BETAS.1);
-            let (correction1, correction2) = (1.0 - BETAS.0.powi(state.steps as i32), 1.0 - BETAS.1.powi(state.steps as i32));
-            let mut denominator = state.square.sqrt();
-            let _ = denominator.g_div_scalar_(correction2.sqrt());
-            let _ = denominator.g_add_scalar_(EPSILON);
-            let mut update = &state.mean / denominator;
-            let _ = update.g_mul_scalar_(lr / correction1);
-            parameter -= update;
+            let with = AdamStep {
+                lr: if self.options.slow.iter().any(|part| name.contains(part)) { 0.1 * lr } else { lr },
+                betas: BETAS,
+                weight_decay: if self.options.spare_plain && params.is_plain(name) { 0.0 } else { self.options.weight_decay },
+                epsilon: EPSILON,
+                step: state.steps,
+                decoupled: self.options.rule == Rule::Adamw,
+            };
+            let moved = Moved { parameter, gradient, mean: &state.mean, square: &state.square };
+            match alike.iter_mut().find(|(other, _)| *other == with) {
+                Some((_, group)) => group.push(moved),
+                None => alike.push((with, vec![moved])),
+            }
+        }
+        for (with, group) in alike {
+            lists::adam(&group, with);
         }
     }
 
@@ -217,12 +212,9 @@ impl Average {
     }
 
     /// Takes in the weights after an update.
-    pub fn update(&mut self, params: &Params) {
-        tch::no_grad(|| {
-            for (shadow, (_, weight)) in self.shadow.iter_mut().zip(params.entries()) {
-                let _ = shadow.lerp_(weight, 1.0 - self.decay);
-            }
-        });
+    pub fn update(&self, params: &Params) {
+        let weights: Vec<&Tensor> = params.entries().iter().map(|(_, weight)| weight).collect();
+        tch::no_grad(|| lists::lerp(&self.shadow.iter().collect::<Vec<_>>(), &weights, 1.0 - self.decay));
     }
 
     /// Makes the average the weights.
@@ -247,13 +239,10 @@ impl Average {
     }
 }
 
-/// Mean of a scalar tensor's value as f64, for loss terms.
-pub fn value(tensor: &Tensor) -> f64 {
-    tensor.to_kind(Kind::Double).double_value(&[])
-}
-
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
     use crate::config::EtadConfig;
     use crate::config::settings::Preset;
@@ -264,9 +253,12 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| params.add_values(name, &[2], &[1.0, 2.0]));
         let mut gradients = Gradients::none(&params);
         gradients.add(&params, &((&a + &b) * Tensor::from_slice(&[3.0f32, 4.0])).sum(Kind::Float), &[]);
-        let norm = gradients.clip(1.0);
+        let norm = gradients.clip(1.0).double_value(&[]);
         assert!((norm - 50f64.sqrt()).abs() < 1e-6, "{norm}");
-        assert!((gradients.norm() - 1.0).abs() < 1e-5, "{}", gradients.norm());
+        let clipped = gradients.norm().double_value(&[]);
+        assert!((clipped - 1.0).abs() < 1e-5, "{clipped}");
+        assert!((gradients.clip(2.0).double_value(&[]) - clipped).abs() < 1e-6);
+        assert!((gradients.norm().double_value(&[]) - clipped).abs() < 1e-6, "nothing to clip");
     }
 
     #[test]

@@ -108,13 +108,17 @@ impl Around for Laps<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config::points::Points;
     use crate::config::settings::{Common, Preset, Temporal};
     use crate::config::{ActionFormerConfig, Arch, EtadConfig, GtadConfig, TadTrConfig, TemporalMaxerConfig, TriDetConfig};
     use crate::data::synthetic::{SyntheticConfig, generate};
+    use crate::nn::formulation::Formulation;
     use crate::nn::models;
     use crate::nn::task::Labels;
+    use crate::profile::compute::Dispatched;
 
     const PRESETS: [Preset; 3] = [Preset::Activitynet, Preset::Thumos14, Preset::Laptop];
 
@@ -202,6 +206,42 @@ mod tests {
             }
         }
         assert!(apart.is_empty(), "{}", apart.join("\n"));
+    }
+
+    /// What an update and a detection dispatch in the device formulation.
+    fn counts(arch: &Arch) -> [Dispatched; 2] {
+        let (_, compute) = Formulation::Device.force(|| measured(arch, 1));
+        [0, 1].map(|i| compute[i].dispatched.clone().expect("no other profiler is open"))
+    }
+
+    /// Operators and host reads per update and per detected video, which decide how fast a GPU is, as they were when they were
+    /// last looked at. `ETALON_COUNTS=new` writes the file anew.
+    #[test]
+    fn no_more_operators_and_host_reads_than_recorded() {
+        type Counts = BTreeMap<String, BTreeMap<String, u64>>;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/counts.json");
+        let mut now = Counts::new();
+        for (name, arch) in networks().into_iter().filter(|(name, _)| !name.ends_with("Laptop")) {
+            for (what, seen) in ["update", "detection"].into_iter().zip(counts(&arch)) {
+                let all = seen.by_operator.iter().chain(&seen.uncounted).map(|o| (o.name.clone(), o.calls));
+                let totals = [("operators".to_owned(), seen.operators), ("host reads".to_owned(), seen.host_reads)];
+                now.insert(format!("{name}, {what}"), all.chain(totals).collect());
+            }
+        }
+        if std::env::var_os("ETALON_COUNTS").is_some() {
+            std::fs::write(&path, serde_json::to_string_pretty(&now).unwrap() + "\n").unwrap();
+        }
+        let recorded: Counts = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut more = Vec::new();
+        for (what, counts) in &now {
+            let recorded = &recorded[what];
+            if ["operators", "host reads"].iter().any(|total| counts[*total] > recorded[*total]) {
+                let grown = counts.iter().filter(|(name, calls)| **calls > recorded.get(*name).copied().unwrap_or(0));
+                let grown = grown.map(|(name, calls)| format!("{name} {} -> {calls}", recorded.get(name).copied().unwrap_or(0)));
+                more.push(format!("{what}: {}", grown.collect::<Vec<_>>().join(", ")));
+            }
+        }
+        assert!(more.is_empty(), "{}", more.join("\n"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::network::{Batch, Conventions, Network, Terms, VideoClasses, Window};
 use super::optim::{AdamOptions, Gradients};
 use super::params::{self, Params};
 use super::train::{self, Around, Model, Plan};
+use super::transfer;
 use super::weights::{self, Weights};
 use crate::config::settings::{Common, Temporal};
 use crate::data::windows::{window_starts, window_starts_on_stride};
@@ -372,7 +373,7 @@ impl<'a> Task<'a> {
 /// `[B, T, C]` numbers as a `[B, C, T]` tensor.
 fn to_input(x: &[f32], shape: [usize; 3], device: Device) -> Tensor {
     let shape = shape.map(|n| n as i64);
-    Tensor::from_slice(x).view(&shape[..]).to_device(device).transpose(1, 2).contiguous()
+    transfer::send_slice(x, &shape, device).transpose(1, 2).contiguous()
 }
 
 struct Trainee<'a> {

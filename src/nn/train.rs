@@ -9,6 +9,7 @@ use tch::Tensor;
 use super::network::Terms;
 use super::optim::{Adam, AdamOptions, Average, Gradients, learning_rate};
 use super::params::{self, Params};
+use super::transfer;
 use crate::config::settings::Common;
 use crate::data::{features, video};
 use crate::event::{Event, Observer};
@@ -162,31 +163,33 @@ where
                 }
             }
         });
-        let (mut sum, mut count, mut last) = (0.0, 0u32, f64::NAN);
+        let (mut losses, mut last) = (Losses::default(), f64::NAN);
         let mut reported = Instant::now();
         let mut step = first;
         for batch in &receiver {
             let batch = batch?;
             let seen = Step { number: step, params: model.params(), inputs: M::inputs(&batch) };
-            let (mut batch, mut cost) = (Some(batch), Ok(0.0));
+            let (mut batch, mut made) = (Some(batch), Ok(()));
             around.update(seen, &mut || {
                 if let Some(batch) = batch.take() {
-                    cost = state.update(model, plan, batch, step);
+                    made = state.update(model, plan, batch, step).map(|terms| losses.waiting.push((step, terms)));
                 }
             });
-            sum += cost?;
+            made?;
             step += 1;
-            count += 1;
-            let mean = sum / f64::from(count);
-            if reported.elapsed() >= REPORT_EVERY || step == plan.total {
-                observer.observe(&Event::Progress { done: step, total: plan.total, loss: Some(mean) });
+            let checkpointed = step.is_multiple_of(plan.checkpoint_every) || step == plan.total;
+            if reported.elapsed() >= REPORT_EVERY || checkpointed {
+                let mean = losses.read()?;
+                if reported.elapsed() >= REPORT_EVERY || step == plan.total {
+                    observer.observe(&Event::Progress { done: step, total: plan.total, loss: Some(mean) });
+                }
                 reported = Instant::now();
-            }
-            if step.is_multiple_of(plan.checkpoint_every) || step == plan.total {
-                last = mean;
-                (sum, count) = (0.0, 0);
-                if step < plan.total {
-                    save(model, &state, step, checkpoint)?;
+                if checkpointed {
+                    last = mean;
+                    losses = Losses::default();
+                    if step < plan.total {
+                        save(model, &state, step, checkpoint)?;
+                    }
                 }
             }
         }
@@ -202,6 +205,36 @@ where
     })
 }
 
+/// The losses since the last checkpoint. They are read a few times a second and not once per update: who reads one waits for
+/// the device, which then waits for the next update.
+#[derive(Default)]
+struct Losses {
+    /// Updates (from 0) whose terms were not read yet.
+    waiting: Vec<(u64, Terms)>,
+    sum: f64,
+    count: u32,
+}
+
+impl Losses {
+    /// Reads what waits; the mean cost of all updates.
+    fn read(&mut self) -> Result<f64, Error> {
+        let scalars: Vec<&Tensor> = self.waiting.iter().flat_map(|(_, terms)| terms.iter().map(|(_, value)| value)).collect();
+        let mut values = transfer::read_scalars(&scalars).into_iter();
+        for (step, terms) in self.waiting.drain(..) {
+            let mut cost = 0.0;
+            for ((term, _), value) in terms.into_iter().zip(&mut values) {
+                if !value.is_finite() {
+                    return Err(Error::Diverged { step: step + 1, term, value });
+                }
+                cost = value;
+            }
+            self.sum += cost;
+            self.count += 1;
+        }
+        Ok(self.sum / f64::from(self.count))
+    }
+}
+
 /// What a training carries from update to update beside the weights.
 struct State {
     adam: Adam,
@@ -209,24 +242,19 @@ struct State {
 }
 
 impl State {
-    /// Makes update `step` (from 0); returns its cost.
-    fn update<M: Model>(&mut self, model: &M, plan: &Plan<'_>, batch: M::Batch, step: u64) -> Result<f64, Error> {
+    /// Makes update `step` (from 0); returns its terms, behind them the cost.
+    fn update<M: Model>(&mut self, model: &M, plan: &Plan<'_>, batch: M::Batch, step: u64) -> Result<Terms, Error> {
         let mut gradients = Gradients::none(model.params());
-        let terms = model.backward(batch, &mut gradients)?;
-        if let Some((term, value)) = terms.iter().find(|(_, v)| !v.is_finite()) {
-            return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
-        }
+        let mut terms = model.backward(batch, &mut gradients)?;
         if plan.common.clip > 0.0 {
-            let norm = gradients.clip(plan.common.clip);
-            if !norm.is_finite() {
-                return Err(Error::Diverged { step: step + 1, term: "gradient norm".into(), value: norm });
-            }
+            let cost = terms.len().saturating_sub(1);
+            terms.insert(cost, ("gradient norm".into(), gradients.clip(plan.common.clip)));
         }
         self.adam.step(model.params(), &gradients, learning_rate(plan.common, step, plan.total));
-        if let Some(average) = &mut self.average {
+        if let Some(average) = &self.average {
             average.update(model.params());
         }
-        Ok(terms.last().map_or(0.0, |(_, cost)| *cost))
+        Ok(terms)
     }
 }
 

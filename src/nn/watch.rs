@@ -8,7 +8,11 @@ use std::ptr;
 use tch::Device;
 
 use super::formulas::{self, Argument, Work};
+use super::transfer;
 use crate::profile::compute::{AllocatorMemory, Dispatched, Operator};
+
+/// Operators that give the host a value, or something whose size depends on values.
+const WAITS: [&str; 5] = ["aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::repeat_interleave"];
 
 type Seen = unsafe extern "C" fn(*mut c_void, *const c_char, *const i64, usize);
 
@@ -27,9 +31,14 @@ pub fn dispatched<T>(device: Device, work: impl FnOnce() -> T) -> (T, Option<Dis
         // SAFETY: reads and resets a statistic; without such a device it does nothing.
         unsafe { etalon_cuda_reserved(index as i8, true) };
     }
+    let before = transfer::reads();
     let watch = Watch::open(device);
     let result = work();
-    (result, watch.and_then(Watch::close))
+    let mut seen = watch.and_then(Watch::close);
+    if let Some(seen) = &mut seen {
+        seen.host_reads += transfer::reads() - before;
+    }
+    (result, seen)
 }
 
 /// An open watch.
@@ -43,6 +52,8 @@ struct Watch {
 #[derive(Default)]
 struct Table {
     operators: u64,
+    /// Operators for whose result the host waits.
+    waits: u64,
     /// Calls and multiply-accumulates by operator; the latter absent where it is not counted.
     rows: BTreeMap<String, (u64, Option<u64>)>,
 }
@@ -93,7 +104,7 @@ impl Table {
         let mut uncounted: Vec<Operator> = self.rows.iter().filter(|(_, row)| row.1.is_none()).map(of).collect();
         uncounted.sort_by_key(|operator| std::cmp::Reverse(operator.calls));
         let flop = by_operator.iter().map(|operator| operator.flop).sum();
-        Dispatched { operators: self.operators, flop, by_operator, uncounted, memory: Some(memory) }
+        Dispatched { operators: self.operators, host_reads: self.waits, flop, by_operator, uncounted, memory: Some(memory) }
     }
 }
 
@@ -112,6 +123,7 @@ unsafe extern "C" fn seen(context: *mut c_void, name: *const c_char, encoded: *c
         return;
     }
     table.operators += 1;
+    table.waits += u64::from(WAITS.contains(&name));
     let macs = match formulas::work(name, &decode(encoded)) {
         Work::Macs(macs) => Some(macs),
         Work::Uncounted => None,

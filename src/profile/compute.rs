@@ -49,8 +49,11 @@ pub struct Layer {
 /// What the dispatcher of libtorch saw.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dispatched {
-    /// Operators dispatched.
+    /// Operators dispatched; one over a list of tensors counts once.
     pub operators: u64,
+    /// Times that the host had to wait for values: readings, and operators whose output has a size that depends on values.
+    #[serde(default)]
+    pub host_reads: u64,
     /// FLOP of the operators that have a formula.
     pub flop: u64,
     /// By operator, most FLOP first.

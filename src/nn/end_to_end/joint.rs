@@ -214,7 +214,7 @@ impl Model for Pair<'_, '_> {
         let (terms, mut of_encoder) = step((*encoder, encoder.params()), &course, self.scale.as_ref(), frames, detector)?;
         self.waited.set(self.waited.get() + reel.waited.as_secs_f64());
         if config.clip > 0.0 {
-            of_encoder.clip(config.clip);
+            let _ = of_encoder.clip(config.clip);
         }
         // The detector's gradients exist already, so that the encoder may move before the loop moves the detector.
         let lr = config.lr * learning_rate(common, number, self.total) / common.lr;

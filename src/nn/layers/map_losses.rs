@@ -11,9 +11,14 @@ pub fn mask(condition: &Tensor) -> Tensor {
     condition.to_kind(Kind::Float)
 }
 
-/// Number of ones.
-pub fn count(mask: &Tensor) -> f64 {
-    mask.sum(Kind::Double).double_value(&[])
+/// Number of ones, a scalar on the mask's device.
+pub fn count(mask: &Tensor) -> Tensor {
+    mask.sum(Kind::Float)
+}
+
+/// 1 where a count is zero, otherwise 0.
+pub fn none(count: &Tensor) -> Tensor {
+    mask(&count.eq(0.0))
 }
 
 /// ln(p + 1e-6).
@@ -27,9 +32,11 @@ pub fn log_of_rest(p: &Tensor) -> Tensor {
     (rest + 1e-6).log()
 }
 
-/// The published selection: see the module's note on its quirk. `ratio` (wanted / members) may be infinite.
-pub fn drawn(draw: &Tensor, members: &Tensor, ratio: f64) -> Tensor {
-    mask(&(draw * members).gt(1.0 - ratio))
+/// The published selection: see the module's note on its quirk. `ratio` (wanted / members), a scalar, may be infinite; one that
+/// is not a number (none wanted, none there) selects nothing.
+pub fn drawn(draw: &Tensor, members: &Tensor, ratio: &Tensor) -> Tensor {
+    let least: Tensor = 1.0 - ratio;
+    mask(&(draw * members).gt_tensor(&least))
 }
 
 /// Cross-entropy with both classes weighted to equal shares over the whole batch. `truth`, `p`: any equal shapes.
@@ -37,14 +44,10 @@ pub fn balanced_cross_entropy(truth: &Tensor, p: &Tensor) -> Tensor {
     let (truth, p) = (truth.reshape([-1]), p.reshape([-1]));
     let positive = mask(&truth.gt(0.5));
     let negative = 1.0 - &positive;
-    let (n, np, nn) = (p.numel() as f64, count(&positive), count(&negative));
-    if np == 0.0 {
-        return -(negative * log_of_rest(&p)).sum(Kind::Float) / nn;
-    }
-    if nn == 0.0 {
-        return -(positive * log_of(&p)).sum(Kind::Float) / np;
-    }
-    -(positive * log_of(&p) * (0.5 * n / np) + negative * log_of_rest(&p) * (0.5 * n / nn)).mean(Kind::Float)
+    let (np, nn) = (count(&positive), count(&negative));
+    // Half of the loss to each class, and all of it to the only one.
+    let share = |own: &Tensor, other: &Tensor| (none(other) + 1.0) * 0.5 / own.clamp_min(1.0);
+    -(&positive * log_of(&p) * share(&np, &nn) + negative * log_of_rest(&p) * share(&nn, &np)).sum(Kind::Float)
 }
 
 /// Squared error of predicted tIoU over a map: anchors of high (> 0.7), middle (> 0.3) and low (> 0) tIoU in about equal
@@ -54,7 +57,7 @@ pub fn map_regression(p: &Tensor, truth: &Tensor, valid: &Tensor, draws: [&Tenso
     let high = mask(&truth.gt(0.7));
     let bands = [band(0.3, 0.7), band(0.0, 0.3) * valid];
     let nh = count(&high);
-    let kept = |i: usize| drawn(draws[i], &bands[i], f64::from((nh / count(&bands[i])) as f32));
+    let kept = |i: usize| drawn(draws[i], &bands[i], &(&nh / count(&bands[i])));
     let weight = high + kept(0) + kept(1);
     let error = (p * &weight - truth * &weight).square();
     error.sum(Kind::Float) * 0.5 / weight.sum(Kind::Float).clamp_min(1.0)
@@ -65,11 +68,11 @@ pub fn map_regression(p: &Tensor, truth: &Tensor, valid: &Tensor, draws: [&Tenso
 pub fn map_classification(p: &Tensor, truth: &Tensor, valid: &Tensor, threshold: f64, prior: f64) -> Tensor {
     let positive = mask(&truth.gt(threshold));
     let negative = mask(&truth.le(threshold)) * valid;
-    let np = prior + count(&positive);
-    let n = prior + np + count(&negative);
+    let np = count(&positive) + prior;
+    let n = &np + prior + count(&negative);
     // Without positive anchors their weight does not matter; without negative ones theirs does not.
-    let (of_positive, of_negative) = (0.5 * n / np.max(1.0), 0.5 * n / (n - np).max(1.0));
-    -(positive * log_of(p) * of_positive + negative * log_of_rest(p) * of_negative).sum(Kind::Float) / n
+    let share = |of: &Tensor| of.clamp_min(1.0).reciprocal() * 0.5;
+    -(positive * log_of(p) * share(&np) + negative * log_of_rest(p) * share(&(&n - &np))).sum(Kind::Float)
 }
 
 /// As [`map_regression`], with given weights instead of bands.

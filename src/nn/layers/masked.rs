@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::nn::macs;
 use crate::nn::params::{Init, Params};
+use crate::nn::transfer;
 
 /// Which cells of a batch are no padding.
 pub struct Mask {
@@ -21,7 +22,7 @@ impl Mask {
     /// The first `valid[b]` of `time` cells of input `b` are no padding.
     pub fn new(valid: &[usize], time: usize, device: Device) -> Self {
         let ones: Vec<f32> = valid.iter().flat_map(|&n| (0..time).map(move |t| f32::from(t < n))).collect();
-        let tensor = Tensor::from_slice(&ones).view([valid.len() as i64, 1, time as i64]).to_device(device);
+        let tensor = transfer::send_slice(&ones, &[valid.len() as i64, 1, time as i64], device);
         Self { tensor, whole: valid.iter().all(|&n| n >= time) }
     }
 

@@ -5,6 +5,7 @@ use tch::{Device, Tensor};
 use super::masked::Mask;
 use crate::config::points::Points;
 use crate::data::windows::CellInstance;
+use crate::nn::transfer;
 
 /// A level of the pyramid; its points lie at 0, stride, 2 · stride … cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,13 +48,13 @@ pub struct Positive {
 impl Targets {
     /// Rows of the positives in `[B · P, …]`.
     pub fn rows(&self, device: Device) -> Tensor {
-        Tensor::from_slice(&self.positives.iter().map(|p| p.row).collect::<Vec<_>>()).to_device(device)
+        transfer::send_slice(&self.positives.iter().map(|p| p.row).collect::<Vec<_>>(), &[-1], device)
     }
 
     /// Offsets of the positives, `[N, 2]` in strides.
     pub fn offsets(&self, device: Device) -> Tensor {
         let flat: Vec<f32> = self.positives.iter().flat_map(|p| p.offsets).collect();
-        Tensor::from_slice(&flat).view([-1, 2]).to_device(device)
+        transfer::send_slice(&flat, &[-1, 2], device)
     }
 }
 
@@ -106,7 +107,7 @@ impl Assigner {
             }
         }
         let shape = [truth.len() as i64, points as i64, self.classes as i64];
-        Targets { classes: Tensor::from_slice(&classes).view(shape).to_device(device), positives }
+        Targets { classes: transfer::send_slice(&classes, &shape, device), positives }
     }
 
     /// The instance that a point answers for, its classes entered.

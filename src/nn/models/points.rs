@@ -11,6 +11,7 @@ use crate::nn::layers::losses::{RunningNormaliser, diou, focal};
 use crate::nn::layers::masked::{Mask, channels_last};
 use crate::nn::layers::points::{Assigner, Level, Targets, levels, rows, valid_points};
 use crate::nn::network::{Batch, Conventions, Network, Term, VideoClasses, Window, with_video_classes};
+use crate::nn::transfer;
 
 /// What is done around the networks of this family.
 pub const CONVENTIONS: Conventions = Conventions {
@@ -207,8 +208,8 @@ pub trait PointNetwork {
         let inputs = out.logits[0].size()[0] as usize;
         let mut found = vec![Vec::new(); inputs];
         for (index, level) in self.pyramid().levels().iter().enumerate() {
-            let scores = flat(&out.masks[index].apply(out.logits[index].sigmoid()).transpose(1, 2));
-            let offsets = flat(&self.distances(out, index));
+            let scores = transfer::read(&out.masks[index].apply(out.logits[index].sigmoid()).transpose(1, 2));
+            let offsets = transfer::read(&self.distances(out, index));
             let (scored, reaching) = (scores.len() / inputs, offsets.len() / inputs);
             for (input, found) in found.iter_mut().enumerate() {
                 let (scores, offsets) = (&scores[input * scored..][..scored], &offsets[input * reaching..][..reaching]);
@@ -222,11 +223,6 @@ pub trait PointNetwork {
 /// `window`, or for longer inputs the next multiple of `multiple`.
 pub fn as_released(longest: usize, window: usize, multiple: usize) -> usize {
     if longest <= window { window } else { longest.next_multiple_of(multiple) }
-}
-
-/// The values of a tensor in its logical order.
-fn flat(t: &Tensor) -> Vec<f32> {
-    Vec::try_from(t.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1])).expect("a float tensor")
 }
 
 impl<T: PointNetwork> Network for T {

@@ -28,6 +28,7 @@ use crate::nn::layers::position::Positions;
 use crate::nn::macs;
 use crate::nn::network::{Batch, Conventions, Term};
 use crate::nn::params::{Init, Params};
+use crate::nn::transfer;
 
 /// What is done around the network. Training inputs keep instances up to their outer cells, not beyond.
 pub const CONVENTIONS: Conventions = Conventions { margin: false, ..points::CONVENTIONS };
@@ -256,7 +257,7 @@ impl TriDet {
         let (points, bins) = (self.pyramid.assigner.points(time) as i64, self.config.bins);
         let row = points + levels * bins;
         let window = |p: &Positive| p.input as i64 * classes * row + p.row % points + p.level as i64 * bins;
-        let windows = Tensor::from_slice(&targets.positives.iter().map(window).collect::<Vec<_>>()).to_device(device);
+        let windows = transfer::send_slice(&targets.positives.iter().map(window).collect::<Vec<_>>(), &[-1], device);
         let rows = targets.rows(device);
         let found = targets.classes.view([-1, classes]).index_select(0, &rows).nonzero();
         let (which, class) = (found.select(1, 0), found.select(1, 1));

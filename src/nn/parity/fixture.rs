@@ -1,9 +1,10 @@
 //! Reading fixture folders, and comparing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Check;
 use crate::base::fsio;
@@ -68,6 +69,30 @@ pub enum Error {
     },
 }
 
+thread_local! {
+    static DEVICE: Cell<Device> = const { Cell::new(Device::Cpu) };
+}
+
+/// Where the networks compute.
+pub(super) fn device() -> Device {
+    DEVICE.get()
+}
+
+/// Sets [`device`] for this thread.
+pub(super) fn compute_on(device: Device) {
+    DEVICE.set(device);
+}
+
+/// How much more a device may deviate: it sums in other orders than the reference did.
+pub(super) fn slack() -> f64 {
+    if device() == Device::Cpu { 1.0 } else { 10.0 }
+}
+
+/// The value of a scalar.
+pub(super) fn value(scalar: &Tensor) -> f64 {
+    scalar.to_kind(Kind::Double).double_value(&[])
+}
+
 /// Reads a JSON file.
 pub(super) fn json(path: &Path) -> Result<serde_json::Value, Error> {
     let text = fsio::read_text(path)?;
@@ -120,7 +145,7 @@ impl Fixture {
 
     pub(super) fn get(&self, key: &str) -> Result<Tensor, Error> {
         let missing = || Error::Missing { path: self.path.clone(), key: key.to_owned() };
-        self.arrays.get(key).map(Tensor::shallow_clone).ok_or_else(missing)
+        self.arrays.get(key).map(|array| array.to_device(device())).ok_or_else(missing)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -141,13 +166,13 @@ impl Fixture {
 
     /// Names with their prefix removed.
     pub(super) fn group(&self, prefix: &str) -> Vec<(String, Tensor)> {
-        self.arrays.iter().filter_map(|(k, t)| Some((k.strip_prefix(prefix)?.to_owned(), t.shallow_clone()))).collect()
+        self.arrays.iter().filter_map(|(k, t)| Some((k.strip_prefix(prefix)?.to_owned(), t.to_device(device())))).collect()
     }
 
     /// Compares element by element; another number of elements is an infinite deviation.
     pub(super) fn compare(&mut self, key: &str, got: &Tensor, tolerance: f64) -> Result<(), Error> {
-        let wanted = self.get(key)?.to_kind(Kind::Double).reshape([-1]);
-        let got = got.detach().to_kind(Kind::Double).reshape([-1]);
+        let of = |t: &Tensor| t.detach().to_device(Device::Cpu).to_kind(Kind::Double).reshape([-1]);
+        let (wanted, got) = (of(&self.get(key)?), of(got));
         let deviation = if wanted.size() != got.size() {
             f64::INFINITY
         } else if wanted.numel() == 0 {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::Check;
-use super::fixture::{self, Error, Fixture};
+use super::fixture::{self, Error, Fixture, device};
 use crate::config::GtadConfig;
 use crate::config::settings::{Common, Preset};
 use crate::nn::models::gtad::Gtad;
@@ -22,7 +22,7 @@ const GRADIENT: f64 = 1e-4;
 pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Vec<Check>, Error> {
     let weights = params::read_tensors(&folder.join("weights.safetensors"))?;
     let config = config(folder, manifest, &weights)?;
-    let mut params = Params::new(0, Device::Cpu);
+    let mut params = Params::new(0, device());
     let channels = manifest["config"]["feat_dim"].as_i64().unwrap_or_default();
     let model = Gtad::new(&mut params, &config, channels, None);
     let mut checks = initial_values(&params, manifest);
@@ -54,7 +54,7 @@ pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Vec<Check>, Error
     let terms = model.backward(&params, &input, &targets, &mut gradients);
     for (name, value) in &terms {
         let name = if name == "cost" { "total" } else { name };
-        relative(&mut checks, &format!("train/loss.{name}"), &manifest["losses"][name], *value, LOSS);
+        relative(&mut checks, &format!("train/loss.{name}"), &manifest["losses"][name], value.double_value(&[]), LOSS);
     }
     let norms = fixture::json(&folder.join("grad_norms.json"))?;
     let mut squares = 0.0;

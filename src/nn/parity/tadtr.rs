@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::fixture::{Error, Fixture, json, only};
+use super::fixture::{Error, Fixture, device, json, only, value};
 use super::{Check, Checked};
 use crate::config::TadTrConfig;
 use crate::config::settings::{Optimiser, Preset};
 use crate::config::tadtr::Actionness;
 use crate::eval::Detection;
 use crate::nn::models::tadtr::{self, CONVENTIONS, Decoded, Matches, TadTr, Truth};
-use crate::nn::network::Terms;
-use crate::nn::optim::{Adam, AdamOptions, Gradients, value};
+use crate::nn::optim::{Adam, AdamOptions, Gradients};
 use crate::nn::params::Params;
 
 const GRADIENT: f64 = 1e-3;
@@ -140,7 +139,7 @@ impl<'a> Model<'a> {
         };
         let channels = weights.get("input_proj.0.0.weight")?.size()[1];
         let classes = weights.get("class_embed.0.weight")?.size()[0];
-        let mut params = Params::new(0, Device::Cpu);
+        let mut params = Params::new(0, device());
         let network = TadTr::new(&mut params, &config, channels, Some(classes));
         // The published sizes are as far from double precision themselves.
         let (output, later) = if config.dim >= 256 { (2e-3, 1e-3) } else { (5e-5, 1e-4) };
@@ -175,7 +174,7 @@ impl<'a> Model<'a> {
         f.compare(&key("pred_segments"), &segments[last], output)?;
         let actionness = self.network.actionness(&memory, &segments[last]);
         let queries = self.config.queries;
-        let input = Tensor::arange(batch, (Kind::Float, Device::Cpu)).view([-1, 1]).expand([batch, queries], false).reshape([-1, 1]);
+        let input = Tensor::arange(batch, (Kind::Float, device())).view([-1, 1]).expand([batch, queries], false).reshape([-1, 1]);
         // In cells, of which there are more than the shares that segments are given in.
         let cells = memory.cells.size()[1] as f64;
         f.compare(&key("rois"), &Tensor::cat(&[input, actionness.rois], 1), output * cells)?;
@@ -199,7 +198,7 @@ impl<'a> Model<'a> {
         let per_layer = |x: &Tensor| Vec::<f64>::try_from(x.to_kind(Kind::Double)).expect("a float tensor");
         let (class, segment, overlap) = (per_layer(&pass.set.class), per_layer(&pass.set.segment), per_layer(&pass.set.overlap));
         let last = class.len() - 1;
-        let mut terms: Terms = Vec::new();
+        let mut terms: Vec<(String, f64)> = Vec::new();
         for layer in 0..=last {
             let suffix = if layer == last { String::new() } else { format!("_{layer}") };
             for (name, values) in [("loss_ce", &class), ("loss_segments", &segment), ("loss_iou", &overlap)] {
@@ -242,7 +241,7 @@ impl<'a> Model<'a> {
         let total = number(self.manifest, &file, &format!("/train/{case}/total_weighted"))?;
         f.note(&key("total_weighted"), relative(got.total, total), LOSS, true);
         let norm = number(self.manifest, &file, &format!("/train/{case}/total_grad_norm"))?;
-        f.note(&key("total_grad_norm"), relative(got.gradients.norm(), norm), GRADIENT, true);
+        f.note(&key("total_grad_norm"), relative(value(&got.gradients.norm()), norm), GRADIENT, true);
         self.gradients(f, case, &got.gradients, norm)
     }
 
@@ -310,7 +309,7 @@ impl<'a> Model<'a> {
                     checks.push(Check::new(format!("trajectory/{i}.{name}"), relative(*value, wanted), of_losses, true));
                 }
             }
-            let norm = got.gradients.clip(clip);
+            let norm = value(&got.gradients.clip(clip));
             let wanted = number(step, &file, "/grad_norm_before_clip")?;
             checks.push(Check::new(format!("trajectory/{i}.grad_norm_before_clip"), relative(norm, wanted), of_gradients, true));
             adam.step(&self.params, &got.gradients, lr);
@@ -334,7 +333,7 @@ impl<'a> Model<'a> {
 
 /// What a case gives.
 struct Differentiated {
-    terms: Terms,
+    terms: Vec<(String, f64)>,
     total: f64,
     gradients: Gradients,
     matches: Matches,
@@ -402,7 +401,7 @@ fn truth(train: &Fixture, batch: i64) -> Result<(Truth, Vec<Vec<i64>>), Error> {
         labels.push(Vec::<i64>::try_from(train.get(&format!("target.{i}.labels"))?.view([-1])).expect("an integer array"));
     }
     let counts: Vec<usize> = labels.iter().map(Vec::len).collect();
-    let truth = Truth::from_arrays(Tensor::cat(&segments, 0), Tensor::from_slice(&labels.concat()), &counts, Device::Cpu);
+    let truth = Truth::from_arrays(Tensor::cat(&segments, 0), Tensor::from_slice(&labels.concat()), &counts, device());
     Ok((truth, labels))
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -25,7 +26,8 @@ void encode(const c10::IValue& value, std::vector<int64_t>& into) {
     into.push_back(static_cast<int64_t>(numbers.size()));
     for (const int64_t number : numbers) into.push_back(number);
   };
-  if (value.isTensor() && value.toTensor().defined()) {
+  // What a sparse factor saves is not known: its products are not counted.
+  if (value.isTensor() && value.toTensor().defined() && value.toTensor().layout() == c10::Layout::Strided) {
     put(TENSOR, value.toTensor().sizes());
   } else if (value.isIntList()) {
     put(NUMBERS, value.toIntVector());
@@ -85,9 +87,20 @@ class Watcher : public c10::MemoryReportingInfoBase {
   Memory memory_;
 };
 
+// An operator over a list of tensors is one or a few launches on a device. The CPU unrolls it: what it calls there is not
+// counted, so that the counts are those of the program and not of the device it happens to run on.
+thread_local int unrolling = 0;
+
+struct Unrolling : at::ObserverContext {
+  Unrolling() { ++unrolling; }
+  ~Unrolling() override { --unrolling; }
+};
+
 std::unique_ptr<at::ObserverContext> entered(const at::RecordFunction& function) {
+  if (unrolling > 0) return nullptr;
   auto* state = c10::ThreadLocalDebugInfo::get(c10::DebugInfoKind::PROFILER_STATE);
   if (auto* watcher = dynamic_cast<Watcher*>(state)) watcher->report(function);
+  if (std::strncmp(function.name(), "aten::_foreach_", 15) == 0) return std::make_unique<Unrolling>();
   return nullptr;
 }
 

@@ -3,7 +3,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use crate::nn::layers::map_losses::{count, drawn, log_of, log_of_rest, mask};
+use crate::nn::layers::map_losses::{count, drawn, log_of, log_of_rest, mask, none};
 
 /// Uniform draws of one stage, each `[N]`, used where a loss samples.
 pub struct Draws {
@@ -35,39 +35,32 @@ pub struct StageTargets {
 pub const STAGE_TERMS: [&str; 8] = ["iou_cls", "cls_start", "cls_end", "iou_reg", "reg_start", "reg_end", "reg_center", "reg_width"];
 const STAGE_WEIGHTS: [f64; 8] = [1.0, 0.5, 0.5, 5.0, 10.0, 10.0, 10.0, 10.0];
 
-/// Cross-entropy over the positives and about as many drawn negatives.
+/// Cross-entropy over the positives and about as many drawn negatives; without positives over all negatives.
 pub fn sampled_cross_entropy(p: &Tensor, truth: &Tensor, threshold: f64, draw: &Tensor) -> Tensor {
     let positive = mask(&truth.gt(threshold));
-    let np = count(&positive);
-    if np == 0.0 {
-        return -log_of_rest(p).mean(Kind::Float);
-    }
     let negative = 1.0 - &positive;
-    let kept = drawn(draw, &negative, f64::from((np / count(&negative)) as f32));
-    let total = np + count(&kept);
+    let np = count(&positive);
+    let kept = drawn(draw, &negative, &(&np / count(&negative))).maximum(&none(&np));
+    let total = &np + count(&kept);
     -(positive * log_of(p) + kept * log_of_rest(p)).sum(Kind::Float) / total
 }
 
-/// Squared error over proposals of high (> 0.7), middle (> 0.3) and low tIoU in about equal numbers.
+/// Squared error over proposals of high (> 0.7), middle (> 0.3) and low tIoU in about equal numbers; over all without high ones.
 pub fn sampled_square_error(p: &Tensor, truth: &Tensor, draw_mid: &Tensor, draw_low: &Tensor) -> Tensor {
     let high = mask(&truth.gt(0.7));
     let not_low = mask(&truth.gt(0.3));
-    let error = (p - truth).square();
     let nh = count(&high);
-    if nh == 0.0 {
-        return error.mean(Kind::Float);
-    }
     let (mid, low) = (&not_low - &high, 1.0 - &not_low);
-    let share = |of: &Tensor| f64::from((nh / count(of)) as f32);
-    let weight = &high + drawn(draw_mid, &mid, share(&mid)) + drawn(draw_low, &low, share(&low));
-    (&weight * error).sum(Kind::Float) / weight.sum(Kind::Float)
+    let kept = |draw: &Tensor, of: &Tensor| drawn(draw, of, &(&nh / count(of)));
+    let weight = (high + kept(draw_mid, &mid) + kept(draw_low, &low)).maximum(&none(&nh));
+    (&weight * (p - truth).square()).sum(Kind::Float) / weight.sum(Kind::Float)
 }
 
-/// Smooth L1 over the proposals whose tIoU exceeds `threshold`; `None` when there is none.
-pub fn smooth_l1_above(p: &Tensor, target: &Tensor, overlap: &Tensor, threshold: f64) -> Option<Tensor> {
+/// Smooth L1 over the proposals whose tIoU exceeds `threshold`; 0 when there is none.
+pub fn smooth_l1_above(p: &Tensor, target: &Tensor, overlap: &Tensor, threshold: f64) -> Tensor {
     let chosen = mask(&overlap.gt(threshold));
-    let n = count(&chosen);
-    (n > 0.0).then(|| (p.smooth_l1_loss(target, Reduction::None, 1.0) * chosen).sum(Kind::Float) / n)
+    let n = count(&chosen).clamp_min(1.0);
+    (p.smooth_l1_loss(target, Reduction::None, 1.0) * chosen).sum(Kind::Float) / n
 }
 
 /// Thresholds of a stage.
@@ -81,39 +74,34 @@ pub struct StageThresholds {
 
 /// Loss of one stage: the weighted total and the unweighted terms in the order of [`STAGE_TERMS`].
 /// `iou` `[N, 2]`, `reg` `[N, 6]`.
-pub fn stage(iou: &Tensor, reg: &Tensor, targets: &StageTargets, draws: &Draws, thresholds: StageThresholds) -> (Tensor, [f64; 8]) {
+pub fn stage(iou: &Tensor, reg: &Tensor, targets: &StageTargets, draws: &Draws, thresholds: StageThresholds) -> (Tensor, [Tensor; 8]) {
     let column = |x: &Tensor, j: i64| x.select(1, j);
-    let mut terms = vec![
-        Some(sampled_cross_entropy(&column(iou, 0), &targets.overlap, thresholds.positive, &draws.iou_class)),
-        Some(sampled_cross_entropy(&column(reg, 4), &targets.start, 0.5, &draws.start)),
-        Some(sampled_cross_entropy(&column(reg, 5), &targets.end, 0.5, &draws.end)),
-        Some(sampled_square_error(&column(iou, 1), &targets.overlap, &draws.iou_mid, &draws.iou_low)),
+    let regressed = |j: usize| smooth_l1_above(&column(reg, j as i64), &targets.offsets[j], &targets.overlap, thresholds.regress);
+    let terms = [
+        sampled_cross_entropy(&column(iou, 0), &targets.overlap, thresholds.positive, &draws.iou_class),
+        sampled_cross_entropy(&column(reg, 4), &targets.start, 0.5, &draws.start),
+        sampled_cross_entropy(&column(reg, 5), &targets.end, 0.5, &draws.end),
+        sampled_square_error(&column(iou, 1), &targets.overlap, &draws.iou_mid, &draws.iou_low),
+        regressed(0),
+        regressed(1),
+        regressed(2),
+        regressed(3),
     ];
-    terms.extend((0..4).map(|j| smooth_l1_above(&column(reg, j as i64), &targets.offsets[j], &targets.overlap, thresholds.regress)));
-    let mut total = Tensor::zeros([], (Kind::Float, iou.device()));
-    let mut values = [0.0; 8];
-    for ((term, weight), value) in terms.into_iter().zip(STAGE_WEIGHTS).zip(&mut values) {
-        if let Some(term) = term {
-            *value = term.double_value(&[]);
-            total += term * weight;
-        }
-    }
-    (total, values)
+    let total = terms.iter().zip(STAGE_WEIGHTS).map(|(term, weight)| term * weight).reduce(|a, b| a + b).expect("there are terms");
+    (total, terms.map(|term| term.detach()))
 }
 
 /// Cross-entropy of the class head (our addition): instances above tIoU 0.6 against as many drawn proposals below 0.3,
 /// which are background (the last class). `logits` `[N, classes + 1]`, `classes`, `overlap` and `draw` `[N]`.
-/// `None` when no proposal is positive.
-pub fn proposal_class(logits: &Tensor, classes: &Tensor, overlap: &Tensor, draw: &Tensor) -> Option<Tensor> {
+/// 0 when no proposal is positive.
+pub fn proposal_class(logits: &Tensor, classes: &Tensor, overlap: &Tensor, draw: &Tensor) -> Tensor {
     let positive = overlap.gt(0.6);
     let negative = overlap.lt(0.3);
     let (np, nn) = (count(&mask(&positive)), count(&mask(&negative)));
-    if np == 0.0 {
-        return None;
-    }
     let background = logits.size()[1] - 1;
-    let kept = draw.lt((np / nn.max(1.0)).min(1.0)).logical_and(&negative);
+    let kept = draw.lt_tensor(&(np / nn.clamp_min(1.0)).clamp_max(1.0)).logical_and(&negative);
     let target = classes.where_scalarother(&positive, background);
-    let chosen = positive.logical_or(&kept).nonzero().squeeze_dim(1);
-    Some(logits.index_select(0, &chosen).cross_entropy_for_logits(&target.index_select(0, &chosen)))
+    let chosen = mask(&positive.logical_or(&kept));
+    let each = logits.cross_entropy_loss::<Tensor>(&target, None, Reduction::None, -100, 0.0);
+    (each * &chosen).sum(Kind::Float) / count(&chosen).clamp_min(1.0)
 }

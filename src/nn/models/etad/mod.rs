@@ -21,8 +21,7 @@ pub mod losses;
 pub mod network;
 pub mod proposals;
 
-use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use self::losses::{Draws, StageTargets, StageThresholds};
 use self::proposals::Anchor;
@@ -30,9 +29,11 @@ use crate::config::EtadConfig;
 use crate::nn::layers::basic::{Conv, ConvNormRelu, ConvShape, Lstm, Mlp};
 use crate::nn::layers::graft::Graft;
 use crate::nn::layers::map_losses::balanced_cross_entropy;
-use crate::nn::layers::roi_align::{Precision, RoiAlign};
-use crate::nn::optim::{Gradients, value};
+use crate::nn::layers::roi_align::{Layout, Precision, RoiAlign};
+use crate::nn::network::Terms;
+use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
+use crate::nn::transfer;
 
 /// Temporal aggregation: `[B, C, T]` → `[B, hidden, T]`.
 struct Aggregation {
@@ -142,12 +143,29 @@ pub struct Etad {
     config: EtadConfig,
 }
 
+/// Proposals of the inputs of a batch, on the model's device.
+pub struct Proposals {
+    /// Start and end of all, input by input, `[N, 2]` in 0..1.
+    pub segments: Tensor,
+    /// Which are whose.
+    pub layout: Layout,
+}
+
+impl Proposals {
+    /// From those of each input.
+    pub fn new(anchors: &[Vec<Anchor>], device: Device) -> Self {
+        let counts: Vec<usize> = anchors.iter().map(Vec::len).collect();
+        let flat: Vec<f32> = anchors.iter().flatten().flat_map(|&(s, e)| [s, e]).collect();
+        Self { segments: transfer::send_slice(&flat, &[-1, 2], device), layout: Layout::new(&counts, device) }
+    }
+}
+
 /// A training batch on the model's device.
 pub struct Batch {
     /// `[B, C, T]`.
     pub x: Tensor,
-    /// Proposals of each input.
-    pub anchors: Vec<Vec<Anchor>>,
+    /// Proposals.
+    pub proposals: Proposals,
     /// Startness `[B, T]`.
     pub start: Tensor,
     /// Endness `[B, T]`.
@@ -161,9 +179,6 @@ pub struct Batch {
     /// Draws of the class head, `[N]`.
     pub class_draw: Tensor,
 }
-
-/// Unweighted loss terms by name, and their weighted sum under `"cost"`.
-pub type Terms = Vec<(String, f64)>;
 
 /// One stage as seen from outside (parity).
 pub struct StageTrace {
@@ -212,15 +227,12 @@ impl Etad {
         self.boundary.1.forward(&self.boundary.0.forward(x).relu()).sigmoid()
     }
 
-    fn align(&self, anchors: &[Vec<Anchor>], time: i64) -> RoiAlign {
-        let (cells, extension) = (time as f32, self.config.roi_extension as f32);
-        let extend = |&(s, e): &Anchor| {
-            let (s, e) = (s * cells, e * cells);
-            let length = e - s;
-            (s - extension * length, e + extension * length)
-        };
-        let boxes: Vec<Vec<(f32, f32)>> = anchors.par_iter().map(|a| a.iter().map(extend).collect()).collect();
-        RoiAlign::new(&boxes, time as usize, self.config.roi_bins as usize, false)
+    fn align(&self, anchors: &Tensor, layout: &Layout, time: i64) -> RoiAlign {
+        let _guard = tch::no_grad_guard();
+        let cells = anchors * time as f64;
+        let (start, end) = (cells.select(1, 0), cells.select(1, 1));
+        let margin = (&end - &start) * self.config.roi_extension;
+        RoiAlign::plan(&Tensor::stack(&[start - &margin, end + margin], 1), layout, time, self.config.roi_bins)
     }
 
     /// Computes the losses of a batch and adds their gradients. `inspect` sees every stage.
@@ -231,57 +243,54 @@ impl Etad {
         let boundaries = self.boundaries(&x);
         let start = balanced_cross_entropy(&batch.start, &boundaries.select(1, 0));
         let end = balanced_cross_entropy(&batch.end, &boundaries.select(1, 1));
-        let mut terms: Terms = vec![("tem_start".into(), value(&start)), ("tem_end".into(), value(&end))];
-        let mut cost = terms[0].1 + terms[1].1;
+        let mut terms: Terms = vec![("tem_start".into(), start.detach()), ("tem_end".into(), end.detach())];
         let mut trunk = start + end;
-        let mut anchors = batch.anchors.clone();
+        let mut cost = trunk.detach().copy();
+        let Proposals { segments, layout } = &batch.proposals;
+        let mut anchors = segments.shallow_clone();
         for (i, stage) in self.stages.iter().enumerate() {
             let features = stage.features(&x);
-            let align = self.align(&anchors, time);
+            let align = self.align(&anchors, layout, time);
             let graft = Graft::open(&features, |y| align.forward(y, precision));
             let output = stage.heads(&graft.output);
-            let proposals = to_tensor(&anchors).to_device(batch.x.device());
-            let targets = stage_targets(batch, &proposals, &anchors, time);
+            let targets = stage_targets(batch, &anchors, time);
             let thresholds = StageThresholds { regress: self.config.stage_tiou[i], positive: self.config.positive_tiou };
             let (mut total, values) = losses::stage(&output.iou, &output.reg, &targets, &batch.draws[i], thresholds);
             terms.extend(losses::STAGE_TERMS.iter().zip(values).map(|(name, v)| (format!("s{i}.{name}"), v)));
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
                 let logits = head.forward(&output.embedding).to_kind(Kind::Float);
-                if let Some(loss) = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw) {
-                    terms.push(("class".into(), value(&loss)));
-                    total += loss * self.config.class_weight;
-                }
+                let loss = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw);
+                terms.push(("class".into(), loss.detach()));
+                total += loss * self.config.class_weight;
             }
-            let stage_cost = value(&total);
-            terms.push((format!("s{i}"), stage_cost));
-            cost += stage_cost;
+            terms.push((format!("s{i}"), total.detach()));
+            cost += total.detach();
             let leaf = gradients.add(params, &total, &[&graft.output]).pop().flatten();
             if let Some(gradient) = leaf {
                 trunk += graft.close(tch::no_grad(|| align.backward(&gradient)));
             }
-            let refined = refine(&proposals, &output.reg);
-            anchors = to_anchors(&refined, &anchors);
-            inspect(StageTrace { anchors: proposals, iou: output.iou.detach(), reg: output.reg.detach(), refined });
+            let refined = refine(&anchors, &output.reg);
+            inspect(StageTrace { anchors, iou: output.iou.detach(), reg: output.reg.detach(), refined: refined.shallow_clone() });
+            anchors = refined;
         }
         terms.push(("cost".into(), cost));
         gradients.add(params, &trunk, &[]);
         terms
     }
 
-    /// Refines and scores `anchors` of every input. `x` `[B, C, T]`; no gradients.
-    pub fn infer(&self, x: &Tensor, anchors: &[Vec<Anchor>]) -> Inferred {
+    /// Refines and scores the proposals of every input. `x` `[B, C, T]`; no gradients.
+    pub fn infer(&self, x: &Tensor, proposals: &Proposals) -> Inferred {
         let _guard = tch::no_grad_guard();
         let time = x.size()[2];
         let x = self.aggregation.forward(x);
         let boundaries = self.boundaries(&x);
-        let mut current = anchors.to_vec();
+        let mut current = proposals.segments.shallow_clone();
         let (mut segments, mut iou, mut classes) = (Vec::new(), Vec::new(), None);
         for (i, stage) in self.stages.iter().enumerate() {
-            let roi = self.align(&current, time).forward(&stage.features(&x), Precision::Float);
+            let roi = self.align(&current, &proposals.layout, time).forward(&stage.features(&x), Precision::Float);
             let output = stage.heads(&roi);
-            let refined = refine(&to_tensor(&current).to_device(x.device()), &output.reg);
-            current = to_anchors(&refined, &current);
-            segments.push(refined);
+            current = refine(&current, &output.reg);
+            segments.push(current.shallow_clone());
             iou.push(output.iou);
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
                 let logits = head.forward(&output.embedding);
@@ -291,18 +300,6 @@ impl Etad {
         let mean = |list: Vec<Tensor>| Tensor::stack(&list, 0).mean_dim(0, false, Kind::Float);
         Inferred { start: boundaries.select(1, 0), end: boundaries.select(1, 1), segments: mean(segments), iou: mean(iou), classes }
     }
-}
-
-fn to_tensor(anchors: &[Vec<Anchor>]) -> Tensor {
-    let flat: Vec<f32> = anchors.iter().flatten().flat_map(|&(s, e)| [s, e]).collect();
-    Tensor::from_slice(&flat).view([-1, 2])
-}
-
-/// The rows of `refined` `[N, 2]`, split into inputs as in `like`.
-fn to_anchors(refined: &Tensor, like: &[Vec<Anchor>]) -> Vec<Vec<Anchor>> {
-    let flat = Vec::<f32>::try_from(refined.reshape([-1])).expect("a float tensor");
-    let mut rows = flat.chunks_exact(2).map(|pair| (pair[0], pair[1]));
-    like.iter().map(|list| rows.by_ref().take(list.len()).collect()).collect()
 }
 
 /// The mean of two decodings: start and end offsets, centre and width offsets (detached).
@@ -329,8 +326,8 @@ pub fn overlap(a: &Tensor, b: &Tensor) -> Tensor {
     inter / union.clamp_min(1e-8)
 }
 
-/// Targets of a stage's input proposals (`proposals` `[N, 2]`, the same values as `anchors`).
-fn stage_targets(batch: &Batch, proposals: &Tensor, anchors: &[Vec<Anchor>], time: i64) -> StageTargets {
+/// Targets of a stage's input proposals `[N, 2]`.
+fn stage_targets(batch: &Batch, proposals: &Tensor, time: i64) -> StageTargets {
     let _guard = tch::no_grad_guard();
     let column = |x: &Tensor, j: i64| x.select(1, j);
     let (s, e) = (column(proposals, 0), column(proposals, 1));
@@ -341,8 +338,7 @@ fn stage_targets(batch: &Batch, proposals: &Tensor, anchors: &[Vec<Anchor>], tim
     let centre = (&ds + &de) * 0.5;
     let width = (wanted / length + 1e-6).log();
     // Row of every proposal in the flattened [B * T] boundary curves.
-    let first_cell: Vec<i64> = anchors.iter().enumerate().flat_map(|(b, list)| std::iter::repeat_n(b as i64 * time, list.len())).collect();
-    let first_cell = Tensor::from_slice(&first_cell).to_device(proposals.device());
+    let first_cell = batch.proposals.layout.owners() * time;
     let gather = |curve: &Tensor, at: &Tensor| {
         let cell = (at * time as f64).to_kind(Kind::Int64).clamp(0, time - 1) + &first_cell;
         curve.reshape([-1]).index_select(0, &cell)
@@ -356,7 +352,6 @@ mod tests {
     use super::*;
     use crate::config::settings::Preset;
     use crate::nn::macs;
-    use tch::Device;
 
     #[test]
     fn the_published_network_has_the_published_number_of_parameters() {
@@ -373,7 +368,8 @@ mod tests {
         let mut params = Params::new(0, Device::Cpu);
         let network = Etad::new(&mut params, &EtadConfig::preset(Preset::Thumos14).unwrap(), 2048, None);
         let x = Tensor::zeros([1, 2048, 128], (Kind::Float, Device::Cpu));
-        let cost = |proposals: usize| macs::count(|| network.infer(&x, &[vec![(0.25, 0.5); proposals]])).1;
+        let proposals = |n: usize| Proposals::new(&[vec![(0.25, 0.5); n]], Device::Cpu);
+        let cost = |n: usize| macs::count(|| network.infer(&x, &proposals(n))).1;
         let (time, h, c, bins, fc, inner) = (128, 256, 128, 16, 512, 128);
         let aggregation = h * (2048 / 4) * 3 + 2 * 8 * h * h + (2 * (h / 2) + h) * (h / 4) * 3 + h * (2 * h / 4);
         let boundaries = h * (h / 4) * 3 + 2 * h;

@@ -1,12 +1,12 @@
 //! ETAD as the training loop and inference see it: proposals drawn and matched for a batch, detections from scored ones.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::decode::Scored;
 use super::labels::match_instances;
 use super::losses::Draws;
 use super::proposals::{Anchor, Lattice};
-use super::{Batch, Etad, Inferred};
+use super::{Batch, Etad, Inferred, Proposals};
 use crate::base::Stream;
 use crate::config::EtadConfig;
 use crate::config::etad::{Inference, ProposalSampling};
@@ -16,6 +16,7 @@ use crate::nn::layers::boundaries::boundary_curve;
 use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, merge_proposals};
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
+use crate::nn::transfer::{self, read};
 
 /// What is done around the network.
 pub const CONVENTIONS: Conventions = Conventions {
@@ -85,7 +86,7 @@ impl EtadNetwork {
         let (inputs, n) = (batch.truth.len() as i64, classes.len());
         let stages = self.config.stage_tiou.len();
         let draws: Vec<f32> = (0..(stages * DRAWS_PER_STAGE + 1) * n).map(|_| batch.rng.uniform_f32()).collect();
-        let floats = |values: &[f32], shape: &[i64]| Tensor::from_slice(values).view(shape).to_device(device);
+        let floats = |values: &[f32], shape: &[i64]| transfer::send_slice(values, shape, device);
         let draws = floats(&draws, &[-1, n as i64]);
         let of_stage = |i: usize| {
             let row = |k: usize| draws.get((i * DRAWS_PER_STAGE + k) as i64);
@@ -96,10 +97,10 @@ impl EtadNetwork {
             start: floats(&start, &[inputs, time as i64]),
             end: floats(&end, &[inputs, time as i64]),
             matched: floats(&matched, &[-1, 2]),
-            classes: Tensor::from_slice(&classes).to_device(device),
+            classes: transfer::send_slice(&classes, &[-1], device),
             draws: (0..stages).map(of_stage).collect(),
             class_draw: draws.get(draws.size()[0] - 1),
-            anchors,
+            proposals: Proposals::new(&anchors, device),
         }
     }
 }
@@ -116,7 +117,7 @@ impl Network for EtadNetwork {
 
     fn detect(&self, x: &Tensor, valid: &[usize]) -> Vec<Vec<Detection>> {
         let config = &self.config;
-        let inferred = self.network.infer(x, &vec![self.scored.clone(); valid.len()]);
+        let inferred = self.network.infer(x, &Proposals::new(&vec![self.scored.clone(); valid.len()], x.device()));
         let window = config.common.window as f64;
         // Clipped to the input, as in the release; a segment refined to outside of it comes out empty and is dropped.
         let cells = |s: Segment| Segment { start: s.start.max(0.0) * window, end: s.end.min(1.0) * window };
@@ -138,11 +139,9 @@ impl Network for EtadNetwork {
 
 /// The inputs of an inferred batch, in plain numbers.
 fn split(inferred: &Inferred, inputs: usize) -> impl Iterator<Item = Scored> {
-    let flat =
-        |t: &Tensor| Vec::<f32>::try_from(t.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1])).expect("a float tensor");
-    let (segments, iou) = (flat(&inferred.segments), flat(&inferred.iou));
-    let (start, end) = (flat(&inferred.start), flat(&inferred.end));
-    let classes = inferred.classes.as_ref().map(flat);
+    let (segments, iou) = (read(&inferred.segments), read(&inferred.iou));
+    let (start, end) = (read(&inferred.start), read(&inferred.end));
+    let classes = inferred.classes.as_ref().map(read);
     let part = move |all: &[f32], b: usize| {
         let size = all.len() / inputs;
         all[b * size..][..size].to_vec()

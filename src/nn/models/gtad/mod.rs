@@ -40,7 +40,7 @@ use crate::nn::layers::map_losses::{
 };
 use crate::nn::macs;
 use crate::nn::network::Terms;
-use crate::nn::optim::{Gradients, value};
+use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
 
 /// Neighbours of a cell, itself among them.
@@ -203,17 +203,17 @@ impl Gtad {
             ),
         };
         let mut cost = &regression * config.map_weights.0 + &classification * config.map_weights.1;
-        let mut terms: Terms = vec![("pem_reg".into(), value(&regression)), ("pem_cls".into(), value(&classification))];
-        terms.push(("subgraph".into(), value(&cost)));
+        let mut terms: Terms = vec![("pem_reg".into(), regression.detach()), ("pem_cls".into(), classification.detach())];
+        terms.push(("subgraph".into(), cost.detach()));
         if let (Some(head), Some((anchors, classes))) = (&self.class_head, &targets.classes) {
             let rows = map.features.flatten(0, 2).index_select(0, anchors);
             let loss = pointwise(&rows, head).cross_entropy_for_logits(classes);
-            terms.push(("class".into(), value(&loss)));
+            terms.push(("class".into(), loss.detach()));
             cost += loss * config.class_weight;
         }
         let node = balanced_cross_entropy(&targets.start, &cells.start) + balanced_cross_entropy(&targets.end, &cells.end);
-        terms.push(("node".into(), value(&node)));
-        terms.push(("cost".into(), value(&cost) + value(&node)));
+        terms.push(("node".into(), node.detach()));
+        terms.push(("cost".into(), (&cost + &node).detach()));
         let leaf = gradients.add(params, &cost, &[&graft.output]).pop().flatten().expect("the losses read the map");
         drop((map, cost));
         let (of_products, of_bias) = tch::no_grad(|| self.align.backward(&graft.output, &leaf));

@@ -1,6 +1,6 @@
 //! G-TAD as the training loop and inference see it: targets of a batch, detections from scored maps.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::Gtad;
 use super::targets::{Grid, Wanted};
@@ -11,6 +11,7 @@ use crate::nn::layers::boundaries::boundary_mask;
 use crate::nn::network::{self, Conventions, Network, Term, Terms, VideoClasses, Window, merge_proposals};
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
+use crate::nn::transfer;
 
 /// What is done around the network.
 pub const CONVENTIONS: Conventions = Conventions {
@@ -114,10 +115,7 @@ impl Network for GtadNetwork {
     fn detect(&self, x: &Tensor, valid: &[usize]) -> Vec<Vec<Detection>> {
         let inferred = self.network.infer(x);
         let score = inferred.iou.select(3, 0) * inferred.iou.select(3, 1);
-        let of = |t: &Tensor, input: usize| {
-            let t = t.get(input as i64).to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
-            Vec::<f32>::try_from(t).expect("a float tensor")
-        };
+        let of = |t: &Tensor, input: usize| transfer::read(&t.get(input as i64));
         let one = |(input, &cells): (usize, &usize)| {
             let on_boundary = self.config.boundary_filter.then(|| {
                 let (mut starts, mut ends) = (boundary_mask(&of(&inferred.start, input)), boundary_mask(&of(&inferred.end, input)));
@@ -139,6 +137,8 @@ impl Network for GtadNetwork {
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
     use crate::config::settings::{Common, Preset};
     use crate::data::synthetic::{SyntheticConfig, generate};

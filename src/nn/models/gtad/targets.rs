@@ -5,6 +5,7 @@ use tch::{Device, Tensor};
 use crate::base::Stream;
 use crate::data::windows::CellInstance;
 use crate::nn::layers::boundaries::boundary_curve;
+use crate::nn::transfer;
 
 /// Targets of a batch, on the network's device.
 pub struct Targets {
@@ -106,11 +107,11 @@ impl Grid {
                 Some(_) => self.class_sample_by_instance(truth, &overlaps, n, rng),
                 None => self.class_sample(truth, &overlaps, n, rng),
             };
-            let tensor = |list: Vec<usize>| Tensor::from_slice(&list.into_iter().map(|i| i as i64).collect::<Vec<_>>()).to_device(device);
+            let tensor = |list: Vec<usize>| transfer::send_slice(&list.into_iter().map(|i| i as i64).collect::<Vec<_>>(), &[-1], device);
             (!anchors.is_empty()).then(|| (tensor(anchors), tensor(classes)))
         });
         let (batch, durations, time) = (truth.len() as i64, self.durations as i64, self.time as i64);
-        let tensor = |values: &[f32], shape: &[i64]| Tensor::from_slice(values).view(shape).to_device(device);
+        let tensor = |values: &[f32], shape: &[i64]| transfer::send_slice(values, shape, device);
         let map = [batch, durations, time];
         let iou: Vec<f32> = overlaps.iter().flat_map(|o| o.best.iter().copied()).collect();
         let mut draw = || tensor(&iou.iter().map(|_| rng.uniform_f32()).collect::<Vec<_>>(), &map);
@@ -121,7 +122,7 @@ impl Grid {
                 tensor(&overlaps.iter().zip(truth).flat_map(of_input).collect::<Vec<_>>(), &map)
             }),
             classes,
-            valid: self.valid().to_device(device),
+            valid: transfer::send(&self.valid(), device),
             start: tensor(&start, &[batch, time]),
             end: tensor(&end, &[batch, time]),
             iou: tensor(&iou, &map),

@@ -6,6 +6,7 @@ use crate::config::tadtr::Actionness;
 use crate::data::windows::CellInstance;
 use crate::nn::layers::losses::focal;
 use crate::nn::layers::matching::assign;
+use crate::nn::transfer;
 
 /// Focal cost: weight of the instances' class.
 const ALPHA: f64 = 0.25;
@@ -41,7 +42,7 @@ impl Truth {
             *sum += count;
             Some(*sum)
         }));
-        Self { segments: segments.to_device(device), labels: labels.to_device(device), first }
+        Self { segments: transfer::send(&segments, device), labels: transfer::send(&labels, device), first }
     }
 
     fn count(&self) -> usize {
@@ -87,7 +88,7 @@ pub fn matches(logits: &Tensor, segments: &Tensor, truth: &Truth, class_cost: f6
     let unlike = as_instance - as_none;
     let distance = Tensor::cdist(&segments, &truth.segments, 1.0, None);
     let cost = distance * COST_SEGMENT + unlike.index_select(1, &truth.labels) * class_cost - overlaps(&segments, truth) * COST_OVERLAP;
-    let cost = Vec::<f32>::try_from(cost.to_device(Device::Cpu).reshape([-1])).expect("a float tensor");
+    let cost = transfer::read(&cost);
     let queries = queries as usize;
     let of_input = |layer: usize, input: usize| {
         let own = truth.first[input]..truth.first[input + 1];
@@ -122,10 +123,10 @@ pub fn set_losses(logits: &Tensor, segments: &Tensor, truth: &Truth, matches: &M
     }
     let device = logits.device();
     let pairs = rows.len() as i64 / layers;
-    let (rows, instances) = (Tensor::from_slice(&rows).to_device(device), Tensor::from_slice(&instances).to_device(device));
+    let [rows, instances] = [rows, instances].map(|list| transfer::send_slice(&list, &[-1], device));
     let mut wanted = Tensor::zeros([layers * batch * queries, classes], (Kind::Float, device));
     let _ =
-        wanted.index_put_(&[Some(&rows), Some(&truth.labels.index_select(0, &instances))], &Tensor::from(1f32).to_device(device), false);
+        wanted.index_put_(&[Some(&rows), Some(&truth.labels.index_select(0, &instances))], &Tensor::ones([], (Kind::Float, device)), false);
     let class = focal(logits, &wanted.view([layers, batch, queries, classes])).sum_dim_intlist([1, 2, 3].as_slice(), false, Kind::Float);
     let (found, meant) = (segments.reshape([-1, 2]).index_select(0, &rows), truth.segments.index_select(0, &instances));
     let per_layer = |x: Tensor| x.view([layers, pairs * x.size()[1]]).sum_dim_intlist([1].as_slice(), false, Kind::Float) / truth.scale();
@@ -149,7 +150,7 @@ pub fn actionness_target(segments: &Tensor, truth: &Truth, whose: Actionness) ->
         Actionness::Batch => overlaps,
         Actionness::Video => {
             let owner: Vec<i64> = truth.first.windows(2).enumerate().flat_map(|(b, w)| vec![b as i64; w[1] - w[0]]).collect();
-            let owner = Tensor::from_slice(&owner).to_device(segments.device()).view([1, 1, -1]);
+            let owner = transfer::send_slice(&owner, &[1, 1, -1], segments.device());
             let input = Tensor::arange(batch, (Kind::Int64, segments.device())).view([-1, 1, 1]);
             overlaps * owner.eq_tensor(&input).to_kind(Kind::Float)
         }

@@ -22,7 +22,7 @@
 mod losses;
 mod transformer;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 pub use self::losses::{Matches, SetLosses, Truth, actionness_target, matches, set_losses};
 pub use self::transformer::{Decoded, Memory};
@@ -34,9 +34,10 @@ use crate::data::Segment;
 use crate::eval::Detection;
 use crate::eval::nms::{Fusion, Method, Suppression};
 use crate::nn::layers::basic::{Conv, ConvShape, Linear, Mlp};
-use crate::nn::layers::roi_align::RoiAlign;
+use crate::nn::layers::roi_align::{Layout, RoiAlign};
 use crate::nn::network::{Batch, Conventions, Network, Term, VideoClasses, Window, with_video_classes};
 use crate::nn::params::{Init, Params};
+use crate::nn::transfer;
 
 /// What is done around the network.
 pub const CONVENTIONS: Conventions = Conventions {
@@ -137,11 +138,8 @@ impl TadTr {
         let segments = segments.detach();
         let (centre, half) = (segments.select(2, 0), segments.select(2, 1) * (0.5 * ROI_SCALE));
         let rois = (Tensor::stack(&[&centre - &half, &centre + &half], 2) * time as f64).clamp(0.0, time as f64).view([-1, 2]);
-        let flat = Vec::<f32>::try_from(rois.to_device(Device::Cpu).view([-1])).expect("a float tensor");
-        let boxes: Vec<Vec<(f32, f32)>> =
-            flat.chunks_exact(2 * queries as usize).map(|input| input.chunks_exact(2).map(|p| (p[0], p[1])).collect()).collect();
-        let align = RoiAlign::new(&boxes, time as usize, ROI_BINS as usize, false);
-        let features = align.forward_by_bags(&memory.cells);
+        let layout = Layout::new(&vec![queries as usize; batch as usize], rois.device());
+        let features = RoiAlign::plan(&rois, &layout, time, ROI_BINS).differentiable(&memory.cells);
         let values = self.actionness.forward_bins_first(&features).sigmoid().view([batch, queries]);
         Actioned { rois, features, values }
     }
@@ -234,9 +232,7 @@ pub fn surest(logits: &Tensor, segments: &Tensor, actionness: &Tensor, most: usi
     let scores = (logits.sigmoid() * actionness.unsqueeze(-1)).flatten(1, 2);
     let kept = (most as i64).min(queries * classes);
     let (scores, pairs) = scores.topk(kept, 1, true, true);
-    let floats = |t: &Tensor| Vec::<f32>::try_from(t.to_device(Device::Cpu).reshape([-1])).expect("a float tensor");
-    let (scores, segments) = (floats(&scores), floats(segments));
-    let pairs = Vec::<i64>::try_from(pairs.to_device(Device::Cpu).reshape([-1])).expect("an integer tensor");
+    let (scores, segments, pairs) = (transfer::read(&scores), transfer::read(segments), transfer::read_integers(&pairs));
     let of_input = |((scores, pairs), segments): ((&[f32], &[i64]), &[f32])| {
         let detection = |(&score, &pair): (&f32, &i64)| {
             let (query, label) = ((pair / classes) as usize, (pair % classes) as usize);
@@ -252,6 +248,8 @@ pub fn surest(logits: &Tensor, segments: &Tensor, actionness: &Tensor, most: usi
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
     use crate::base::Stream;
     use crate::config::settings::Preset;
@@ -297,7 +295,8 @@ mod tests {
         let mut batch = Batch { x: input(3, 16), valid: vec![16; 3], truth, rng: Stream::new(0, "test") };
         let mut gradients = Gradients::none(&params);
         let terms = network.backward(&params, &mut batch, &mut gradients);
-        assert!(terms.iter().all(|(name, v)| v.is_finite() && (*v > 0.0 || name == "cost")), "{terms:?}");
+        let values = terms.iter().map(|(name, v)| (name, v.double_value(&[]))).collect::<Vec<_>>();
+        assert!(values.iter().all(|(name, v)| v.is_finite() && (*v > 0.0 || *name == "cost")), "{values:?}");
         // The last layers of the segment heads start at zero, which is all that holds anything back.
         for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
             assert!(gradient.is_some(), "{name}");

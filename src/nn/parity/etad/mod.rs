@@ -9,18 +9,18 @@ use std::path::Path;
 use tch::Tensor;
 
 use self::network::{GRADIENT, OUTPUT, Small};
-use super::fixture::{Error, Fixture};
+use super::fixture::{Error, Fixture, device};
 use super::{Checked, encoders};
 use crate::data::windows::rescale;
 use crate::data::{Features, Segment};
 use crate::eval::{Detection, nms};
 use crate::nn::layers::boundaries::{boundary_curve, boundary_mask};
 use crate::nn::layers::map_losses::balanced_cross_entropy;
-use crate::nn::layers::roi_align::{Precision, RoiAlign};
+use crate::nn::layers::roi_align::{Layout, Precision, RoiAlign};
 use crate::nn::models::etad::labels::match_instances;
 use crate::nn::models::etad::losses;
 use crate::nn::models::etad::proposals::{Anchor, Lattice};
-use crate::nn::models::etad::{decode, overlap};
+use crate::nn::models::etad::{Proposals, decode, overlap};
 use crate::nn::network::{VideoClasses, with_video_classes};
 use crate::nn::optim::Gradients;
 
@@ -66,13 +66,13 @@ fn detector(f: &mut Fixture, small: &Small) -> Result<(), Error> {
     for (name, value) in &terms {
         let key = format!("loss.{name}");
         if f.has(&key) {
-            f.compare(&key, &Tensor::from(*value), OUTPUT)?;
+            f.compare(&key, value, OUTPUT)?;
         }
     }
     if let Some(gradient) = gradients.of_watched() {
         f.compare("grad.input_x", &gradient, GRADIENT)?;
     }
-    let total = gradients.norm();
+    let total = gradients.norm().double_value(&[]);
     for ((name, _), gradient) in params.entries().iter().zip(gradients.as_slice()) {
         let norm = gradient.as_ref().map_or(0.0, |g| g.norm().double_value(&[]));
         f.compare_relative(&format!("gradnorm.{name}"), norm, GRADIENT)?;
@@ -85,7 +85,7 @@ fn detector(f: &mut Fixture, small: &Small) -> Result<(), Error> {
     }
     let lattice = small.lattice();
     let all: Vec<Anchor> = lattice.valid().into_iter().map(|(d, t)| lattice.anchor(d, t)).collect();
-    let inferred = etad.infer(&f.get("input.x")?.narrow(0, 0, 1), &[all]);
+    let inferred = etad.infer(&f.get("input.x")?.narrow(0, 0, 1), &Proposals::new(&[all], device()));
     f.compare("infer.anchors_mean", &inferred.segments, OUTPUT)?;
     f.compare("infer.iou_mean", &inferred.iou, OUTPUT)?;
     f.compare("infer.tem", &Tensor::stack(&[inferred.start, inferred.end], 1), OUTPUT)
@@ -100,16 +100,19 @@ fn roi_align(f: &mut Fixture) -> Result<(), Error> {
         let feature = f.get(&key("feature"))?.transpose(1, 2).contiguous();
         let rois = f.floats(&key("rois"))?;
         let wanted = f.get(&key("out"))?;
-        let (time, bins) = (feature.size()[1] as usize, wanted.size()[2] as usize);
+        let (time, bins) = (feature.size()[1], wanted.size()[2]);
         let mut boxes = vec![Vec::new(); feature.size()[0] as usize];
         let mut order: Vec<Vec<i64>> = vec![Vec::new(); boxes.len()];
         for (row, roi) in rois.chunks_exact(3).enumerate() {
             boxes[roi[0] as usize].push((roi[1], roi[2]));
             order[roi[0] as usize].push(row as i64);
         }
-        let order = Tensor::from_slice(&order.concat());
+        let order = Tensor::from_slice(&order.concat()).to_device(device());
+        let counts: Vec<usize> = boxes.iter().map(Vec::len).collect();
+        let flat: Vec<f32> = boxes.concat().into_iter().flat_map(|(start, end)| [start, end]).collect();
+        let flat = Tensor::from_slice(&flat).view([-1, 2]).to_device(device());
         // The manifest's fourth case is the only half-cell aligned one.
-        let align = RoiAlign::new(&boxes, time, bins, case == 3);
+        let align = RoiAlign::with(&flat, &Layout::new(&counts, device()), time, bins, case == 3);
         let restore = order.argsort(0, false);
         let output = align.forward(&feature, Precision::Float).transpose(1, 2).index_select(0, &restore);
         f.compare(&key("out"), &output, 1e-6)?;
@@ -172,9 +175,9 @@ fn labels(f: &mut Fixture) -> Result<(), Error> {
 }
 
 fn loss_functions(f: &mut Fixture) -> Result<(), Error> {
-    let compare = |f: &mut Fixture, key: String, leaf: &Tensor, loss: Option<Tensor>, grad: String| -> Result<(), Error> {
-        f.compare(&key, loss.as_ref().unwrap_or(&Tensor::from(0.0)), OUTPUT)?;
-        if let (Some(loss), true) = (loss, f.has(&grad)) {
+    let compare = |f: &mut Fixture, key: String, leaf: &Tensor, loss: Tensor, grad: String| -> Result<(), Error> {
+        f.compare(&key, &loss, OUTPUT)?;
+        if f.has(&grad) {
             f.compare(&grad, &Tensor::run_backward(&[loss], &[leaf], false, false)[0], OUTPUT)?;
         }
         Ok(())
@@ -182,7 +185,7 @@ fn loss_functions(f: &mut Fixture) -> Result<(), Error> {
     for case in ["bal_typical", "bal_allneg", "bal_allpos"] {
         let p = f.get(&format!("{case}.pred"))?.set_requires_grad(true);
         let loss = balanced_cross_entropy(&f.get(&format!("{case}.gt"))?, &p);
-        compare(f, format!("{case}.loss"), &p, Some(loss), format!("{case}.grad"))?;
+        compare(f, format!("{case}.loss"), &p, loss, format!("{case}.grad"))?;
     }
     for case in ["typical", "no_pos", "pos_majority", "no_mid"] {
         let get = |what: &str| f.get(&format!("{case}.{what}"));
@@ -195,14 +198,14 @@ fn loss_functions(f: &mut Fixture) -> Result<(), Error> {
             let grad = format!("{key}.grad");
             if key.contains("bce") {
                 let loss = losses::sampled_cross_entropy(&p, &gt, threshold, &bce);
-                compare(f, key, &p, Some(loss), grad)?;
+                compare(f, key, &p, loss, grad)?;
             } else {
                 let loss = losses::smooth_l1_above(&reg, &greg, &gt, threshold);
                 compare(f, key, &reg, loss, grad)?;
             }
         }
         let loss = losses::sampled_square_error(&p, &gt, &mid, &low);
-        compare(f, format!("{case}.l2_sample"), &p, Some(loss), format!("{case}.l2_sample.grad"))?;
+        compare(f, format!("{case}.l2_sample"), &p, loss, format!("{case}.l2_sample.grad"))?;
     }
     Ok(())
 }

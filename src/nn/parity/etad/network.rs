@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::config::EtadConfig;
 use crate::config::settings::{Common, Preset};
 use crate::nn::models::etad::losses::Draws;
 use crate::nn::models::etad::proposals::{Anchor, Lattice};
-use crate::nn::models::etad::{Batch, Etad};
+use crate::nn::models::etad::{Batch, Etad, Proposals};
 use crate::nn::params::Params;
-use crate::nn::parity::fixture::{Error, Fixture};
+use crate::nn::parity::fixture::{Error, Fixture, device};
 
 /// Tolerance of outputs and losses.
 pub(super) const OUTPUT: f64 = 2e-5;
@@ -78,7 +78,7 @@ impl Small {
     /// The network with the initial weights of `detector_small`.
     pub fn model(&self) -> Result<(Params, Etad), Error> {
         let weights = Fixture::open(&self.folder, "detector_small")?;
-        let mut params = Params::new(0, Device::Cpu);
+        let mut params = Params::new(0, device());
         let etad = Etad::new(&mut params, &self.config, self.channels, None);
         params.assign("state of detector_small", weights.group("state."))?;
         Ok((params, etad))
@@ -112,13 +112,13 @@ impl Small {
         let n = anchors.iter().map(Vec::len).sum::<usize>() as i64;
         Ok(Batch {
             x,
-            anchors,
+            proposals: Proposals::new(&anchors, device()),
             start: f.get(&format!("{truth}start"))?,
             end: f.get(&format!("{truth}end"))?,
             matched: f.get(&format!("{truth}bbox"))?.view([-1, 2]),
-            classes: Tensor::zeros([n], (Kind::Int64, Device::Cpu)),
+            classes: Tensor::zeros([n], (Kind::Int64, device())),
             draws: draws.collect::<Result<_, Error>>()?,
-            class_draw: Tensor::zeros([n], (Kind::Float, Device::Cpu)),
+            class_draw: Tensor::zeros([n], (Kind::Float, device())),
         })
     }
 }

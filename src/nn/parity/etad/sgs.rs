@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::network::{OUTPUT, Small};
 use crate::config::settings::Optimiser;
@@ -10,7 +10,7 @@ use crate::nn::encoders::Encoder;
 use crate::nn::end_to_end::step::{Course, Place, step};
 use crate::nn::optim::{Adam, AdamOptions, Gradients};
 use crate::nn::params::{Init, Params};
-use crate::nn::parity::fixture::{Error, Fixture};
+use crate::nn::parity::fixture::{Error, Fixture, device};
 
 /// Of gradients and features, relative to the norm of what is expected: the gradient passes through a cascade in single precision.
 const RELATIVE: f64 = 1e-4;
@@ -28,7 +28,7 @@ struct Toy {
 
 impl Toy {
     fn new(f: &Fixture) -> Result<Self, Error> {
-        let mut params = Params::new(0, Device::Cpu);
+        let mut params = Params::new(0, device());
         let mut layer = |name: &str, output: i64, input: i64| {
             let weight = params.add(&format!("{name}.weight"), &[output, input, 3, 3, 3], Init::Constant(0.0));
             [weight, params.add(&format!("{name}.bias"), &[output], Init::Constant(0.0))]
@@ -101,7 +101,7 @@ pub(super) fn check(f: &mut Fixture, small: &Small) -> Result<(), Error> {
         f.compare_norm("feat_grad", &gradient, RELATIVE)?;
     }
     if let Some((_, cost)) = terms.last() {
-        f.compare("loss.cost", &Tensor::from(*cost), OUTPUT)?;
+        f.compare("loss.cost", cost, OUTPUT)?;
     }
     let named = |gradients: &Gradients| -> Vec<(String, Tensor)> {
         let pairs = toy.params.entries().iter().zip(gradients.as_slice());

@@ -1,18 +1,18 @@
 //! Initial weights: constants exactly, random ones as two samples of one distribution.
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::Case;
 use crate::nn::params::Params;
-use crate::nn::parity::fixture::Error;
+use crate::nn::parity::fixture::{Error, device};
 
 /// Two samples of one distribution differ by less than this many standard errors (of the difference) but for once in 5e8.
 const ERRORS: f64 = 6.0;
 
 /// Compares fresh weights of ours with the moments of theirs.
 pub(super) fn check(case: &mut Case<'_>) -> Result<(), Error> {
-    let mut fresh = Params::new(1, Device::Cpu);
+    let mut fresh = Params::new(1, device());
     let _ = case.settings.build(&mut fresh, case.channels, case.classes);
     let theirs = case.manifest.at("/init_stats")?.as_object().cloned().unwrap_or_default();
     let names = fresh.entries().iter().all(|(name, _)| theirs.contains_key(name)) && theirs.len() == fresh.entries().len();

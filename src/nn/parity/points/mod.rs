@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use self::detections::{Found, compare_sets};
 use self::settings::{Manifest, Settings};
-use super::fixture::{Error, Fixture, json};
+use super::fixture::{Error, Fixture, device, json};
 use super::{Check, Checked};
 use crate::data::Segment;
 use crate::data::windows::CellInstance;
@@ -66,7 +66,7 @@ impl<'a> Case<'a> {
     fn open(folder: &'a Path, manifest: &'a Manifest<'a>, settings: &'a Settings) -> Result<Self, Error> {
         let channels = manifest.count("/config/model/input_dim")? as i64;
         let classes = manifest.count("/config/model/num_classes")? as i64;
-        let mut params = Params::new(0, Device::Cpu);
+        let mut params = Params::new(0, device());
         let network = settings.build(&mut params, channels, classes);
         Ok(Self { folder, manifest, settings, params, network, channels, classes, checks: Vec::new(), not_covered: Vec::new() })
     }
@@ -198,14 +198,14 @@ impl<'a> Case<'a> {
         let pyramid = self.network.pyramid();
         let targets = pyramid.assign(&out, &batch);
         f.compare("gt_cls", &targets.classes, 0.0)?;
-        let positive = Tensor::zeros([batch.valid.len() as i64 * targets.classes.size()[1]], (Kind::Float, Device::Cpu));
-        let _ = positive.shallow_clone().index_fill_(0, &targets.rows(Device::Cpu), 1.0);
+        let positive = Tensor::zeros([batch.valid.len() as i64 * targets.classes.size()[1]], (Kind::Float, device()));
+        let _ = positive.shallow_clone().index_fill_(0, &targets.rows(device()), 1.0);
         f.compare("pos_mask", &positive, 0.0)?;
         let valid = valid_points(&out.masks)
-            .unwrap_or_else(|| Tensor::ones([batch.valid.len() as i64, targets.classes.size()[1], 1], (Kind::Float, Device::Cpu)));
+            .unwrap_or_else(|| Tensor::ones([batch.valid.len() as i64, targets.classes.size()[1], 1], (Kind::Float, device())));
         f.compare("valid_mask", &valid, 0.0)?;
         // Offsets count at positive points only; what the authors' arrays hold elsewhere is never read.
-        let wanted = f.get("gt_offsets")?.view([-1, 2]).index_select(0, &targets.rows(Device::Cpu));
+        let wanted = f.get("gt_offsets")?.view([-1, 2]).index_select(0, &targets.rows(device()));
         let got = tch::no_grad(|| self.network.wanted(&out, &targets, &batch));
         f.note("gt_offsets", largest(&(wanted - got)), 1e-5, false);
         if f.has("assign_weights") {
@@ -239,7 +239,7 @@ impl<'a> Case<'a> {
         let norms_file = self.folder.join("grad_norms.json");
         let norms = json(&norms_file)?;
         let total = self.manifest.number("/train/total_grad_norm")?;
-        self.near("manifest/train/total_grad_norm", gradients.norm(), total, GRADIENT);
+        self.near("manifest/train/total_grad_norm", gradients.norm().double_value(&[]), total, GRADIENT);
         let floor = 1e-3 * total;
         let mut without = Vec::new();
         for ((name, parameter), gradient) in self.params.entries().iter().zip(gradients.as_slice()) {

@@ -6,8 +6,8 @@ use tch::{Kind, Tensor};
 use super::settings::Manifest;
 use super::{Case, largest};
 use crate::config::settings::{Common, Optimiser, Schedule};
-use crate::nn::optim::{Adam, AdamOptions, Average, Gradients, learning_rate, value};
-use crate::nn::parity::fixture::{Error, Fixture, json};
+use crate::nn::optim::{Adam, AdamOptions, Average, Gradients, learning_rate};
+use crate::nn::parity::fixture::{Error, Fixture, json, value};
 
 /// Losses and norms along the way, relative.
 const STEP: f64 = 1e-4;
@@ -44,7 +44,7 @@ pub(super) fn check(case: &mut Case<'_>) -> Result<(), Error> {
     let options = AdamOptions { rule: Optimiser::Adamw, weight_decay: common.weight_decay, spare_plain: true, slow: &[] };
     groups(case, &trajectory, &content)?;
     let mut adam = Adam::new(&case.params, options);
-    let mut average = Average::new(&case.params, trajectory.number("/ema_decay")?);
+    let average = Average::new(&case.params, trajectory.number("/ema_decay")?);
     let clip = trajectory.number("/clip")?;
     let mut wandering: Vec<Tensor> = case.params.entries().iter().map(|(_, t)| t.detach().zeros_like()).collect();
     let steps = trajectory.at("/steps")?.as_array().map_or(0, Vec::len);
@@ -53,7 +53,7 @@ pub(super) fn check(case: &mut Case<'_>) -> Result<(), Error> {
         let cost = terms.iter().map(|t| &t.value * t.weight).reduce(|a, b| a + b).expect("there are two terms");
         let mut gradients = Gradients::none(&case.params);
         gradients.add(&case.params, &cost, &[]);
-        let norm = gradients.clip(clip);
+        let norm = value(&gradients.clip(clip));
         let lr = learning_rate(&common, step as u64, total);
         let mut got: Vec<(String, f64, f64)> = terms.iter().map(|t| (t.name.to_owned(), value(&t.value), STEP)).collect();
         got.push(("final_loss".into(), value(&cost), STEP));

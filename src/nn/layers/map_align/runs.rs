@@ -1,21 +1,14 @@
-//! SGAlign: the aligned features of every anchor of a duration-start map, already multiplied by the layer that reads them.
+//! SGAlign on the CPU.
 //!
-//! The release aligns first and multiplies second: `[B, D * T, bins * C]` aligned features (537 MB per input at the published
-//! size) meet a 1×1 convolution that takes 69 of the network's 75 GMACs. Alignment is linear over time and the convolution
-//! is linear over channels, so the two commute: every cell is multiplied by the weights of every bin first
-//! (`[B, T, bins * O]`, 1 GMAC), then each anchor sums runs of those products. The sum over an anchor's bins is part of the
-//! operator, and so are bias and ReLU; what it writes is the layer's output, `[B, D, T, O]`.
-//!
-//! An anchor's runs move with its start, so anchors of one duration share them except where they leave the input. Anchors
-//! that would end after the input all read the box (0, 0), as in the release: their common value is computed once.
-//!
-//! Both directions work on tiles of [`LANES`] outputs, `[bins, T, LANES]`, of which the anchors of one duration in turn read
-//! (or write) a slowly moving part. Every sum has a fixed order, whatever the number of threads.
+//! An anchor's runs move with its start, so anchors of one duration share them except where they leave the input. Both
+//! directions work on tiles of [`LANES`] outputs, `[bins, T, LANES]`, of which the anchors of one duration in turn read (or
+//! write) a slowly moving part. Every sum has a fixed order, whatever the number of threads.
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::roi_align::{floats, floats_mut, plan_box};
+use super::super::roi_align::{floats, floats_mut, plan_box};
+use super::sparse::Entries;
 
 /// Outputs that are summed together, in registers.
 const LANES: usize = 64;
@@ -23,7 +16,7 @@ const LANES: usize = 64;
 type Lanes = [f32; LANES];
 
 /// Where the anchors of a map read from.
-pub struct MapAlign {
+pub(super) struct Runs {
     time: usize,
     durations: usize,
     bins: usize,
@@ -42,11 +35,8 @@ struct Run {
     len: u32,
 }
 
-impl MapAlign {
-    /// Anchors of 1 to `durations` cells from every one of `time` cells on. An anchor of d + 1 cells from s on reads from half
-    /// its length before s to half its length after s + d, in as many bins as the sum of `bins` says; each of `bins` divides
-    /// the whole.
-    pub fn new(time: usize, durations: usize, bins: &[usize]) -> Self {
+impl Runs {
+    pub(super) fn new(time: usize, durations: usize, bins: &[usize]) -> Self {
         let mut plan =
             Self { time, durations, bins: bins.iter().sum(), first: vec![0; durations * time], runs: Vec::new(), weights: Vec::new() };
         let outside = plan.add(bins, 0, (0.0, 0.0));
@@ -85,33 +75,27 @@ impl MapAlign {
         first
     }
 
-    /// ReLU(`bias` + sum over an anchor's bins) `[B, D, T, O]` of `products` `[B, T, bins * O]` and `bias` `[O]`. Not
-    /// differentiable.
-    pub fn forward(&self, products: &Tensor, bias: &Tensor) -> Tensor {
+    pub(super) fn forward(&self, products: &Tensor, bias: &Tensor) -> Tensor {
         let (batch, outputs) = (products.size()[0] as usize, bias.size()[0] as usize);
-        let host = |t: &Tensor| t.to_device(Device::Cpu).contiguous();
-        let (source, host_bias) = (host(products), host(bias));
+        let (source, bias) = (products.contiguous(), bias.contiguous());
         let shape = [batch, self.durations, self.time, outputs].map(|n| n as i64);
         let result = Tensor::empty(shape, (Kind::Float, Device::Cpu));
         let tiles = self.pack(floats(&source), outputs);
         let per_input = tiles.len() / batch;
-        let bias = floats(&host_bias);
+        let bias = floats(&bias);
         floats_mut(&result).par_chunks_mut(self.time * outputs).enumerate().for_each(|(index, rows)| {
             let (input, d) = (index / self.durations, index % self.durations);
             for (block, tile) in tiles[input * per_input..][..per_input].chunks_exact(self.bins * self.time).enumerate() {
                 sum_anchors(self, d, tile, &bias[block * LANES..], outputs, &mut rows[block * LANES..]);
             }
         });
-        result.to_device(products.device())
+        result
     }
 
-    /// Gradients of the products and of the bias, from the `output` of [`MapAlign::forward`] and its gradient.
-    pub fn backward(&self, output: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
+    pub(super) fn backward(&self, output: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
         let (batch, outputs) = (output.size()[0] as usize, output.size()[3] as usize);
-        let device = gradient.device();
-        let host = |t: &Tensor| t.to_device(Device::Cpu).contiguous();
-        let (host_output, host_gradient) = (host(output), host(gradient));
-        let (output, gradient) = (floats(&host_output), floats(&host_gradient));
+        let (output, gradient) = (output.contiguous(), gradient.contiguous());
+        let (output, gradient) = (floats(&output), floats(&gradient));
         let per_input = self.durations * self.time * outputs;
         let blocks = outputs.div_ceil(LANES);
         let mut tiles = vec![[0.0; LANES]; batch * blocks * self.bins * self.time];
@@ -131,7 +115,24 @@ impl MapAlign {
         for (index, sums) in of_bias.iter().enumerate() {
             bias[index % blocks * LANES..].iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
-        (of_products.to_device(device), Tensor::from_slice(&bias[..outputs]).to_device(device))
+        (of_products, Tensor::from_slice(&bias[..outputs]))
+    }
+
+    /// The same sums as a matrix over the cells of all bins, `[D * T, bins * T]`.
+    pub(super) fn entries(&self) -> Entries {
+        let mut entries = Entries::default();
+        for (index, &first) in self.first.iter().enumerate() {
+            let (d, start) = (index / self.time, index % self.time);
+            let start = if start + d < self.time { start as i32 } else { 0 };
+            for run in &self.runs[first as usize..][..self.bins] {
+                for (k, &weight) in self.weights[run.at as usize..][..run.len as usize].iter().enumerate() {
+                    entries.rows.push(index as i64);
+                    entries.columns.push(i64::from(run.row + start) + k as i64);
+                    entries.weights.push(weight);
+                }
+            }
+        }
+        entries
     }
 
     /// `[B, T, bins * O]` → `[B, blocks, bins, T]` of lanes, zeros in those beyond O.
@@ -150,7 +151,7 @@ impl MapAlign {
         tiles
     }
 
-    /// The inverse of [`MapAlign::pack`].
+    /// The inverse of [`Runs::pack`].
     fn unpack(&self, tiles: &[Lanes], products: &mut [f32], outputs: usize) {
         let blocks = outputs.div_ceil(LANES);
         products.par_chunks_mut(self.bins * outputs).enumerate().for_each(|(index, row)| {
@@ -202,7 +203,7 @@ macro_rules! on_widest_registers {
 
 on_widest_registers! {
     /// One block of the outputs of one duration's anchors. `rows` begins with the block in a table of rows of `outputs`.
-    fn sum_anchors(plan: &MapAlign, d: usize, tile: &[Lanes], bias: &[f32], outputs: usize, rows: &mut [f32]) {
+    fn sum_anchors(plan: &Runs, d: usize, tile: &[Lanes], bias: &[f32], outputs: usize, rows: &mut [f32]) {
         let width = LANES.min(bias.len());
         let first = &plan.first[d * plan.time..][..plan.time];
         let inside = plan.time - d.min(plan.time);
@@ -220,7 +221,7 @@ on_widest_registers! {
 }
 
 #[inline(always)]
-fn sum_runs(plan: &MapAlign, first: u32, start: usize, tile: &[Lanes]) -> Lanes {
+fn sum_runs(plan: &Runs, first: u32, start: usize, tile: &[Lanes]) -> Lanes {
     let mut sums = [0.0; LANES];
     for run in &plan.runs[first as usize..][..plan.bins] {
         let weights = &plan.weights[run.at as usize..][..run.len as usize];
@@ -237,7 +238,7 @@ fn sum_runs(plan: &MapAlign, first: u32, start: usize, tile: &[Lanes]) -> Lanes 
 on_widest_registers! {
     /// Adds the gradients of one block of all anchors of an input to its tile; returns their sum. `output` and `gradient`
     /// begin with the block in tables of rows of `outputs`.
-    fn spread_anchors(plan: &MapAlign, output: &[f32], gradient: &[f32], outputs: usize, tile: &mut [Lanes]) -> Lanes {
+    fn spread_anchors(plan: &Runs, output: &[f32], gradient: &[f32], outputs: usize, tile: &mut [Lanes]) -> Lanes {
         let (mut all, mut outside) = ([0.0; LANES], [0.0; LANES]);
         let mut outside_first = None;
         for (index, (output, gradient)) in output.chunks(outputs).zip(gradient.chunks(outputs)).enumerate() {
@@ -263,7 +264,7 @@ on_widest_registers! {
 }
 
 #[inline(always)]
-fn spread_runs(plan: &MapAlign, first: u32, start: usize, passed: &Lanes, tile: &mut [Lanes]) {
+fn spread_runs(plan: &Runs, first: u32, start: usize, passed: &Lanes, tile: &mut [Lanes]) {
     for run in &plan.runs[first as usize..][..plan.bins] {
         let weights = &plan.weights[run.at as usize..][..run.len as usize];
         let rows = &mut tile[(run.row + start as i32) as usize..][..run.len as usize];
@@ -272,57 +273,5 @@ fn spread_runs(plan: &MapAlign, first: u32, start: usize, passed: &Lanes, tile: 
                 *sum += weight * value;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::roi_align::{Precision, RoiAlign};
-    use super::*;
-    use crate::base::Stream;
-
-    fn random(shape: &[i64], rng: &mut Stream) -> Tensor {
-        let n = shape.iter().product::<i64>();
-        Tensor::from_slice(&(0..n).map(|_| rng.normal() as f32).collect::<Vec<_>>()).view(shape)
-    }
-
-    /// Aligns first and multiplies second, as the release does.
-    fn by_definition(x: &Tensor, weight: &Tensor, bias: &Tensor, durations: usize, bins: usize) -> Tensor {
-        let (batch, time) = (x.size()[0], x.size()[1] as usize);
-        let of = |d: usize, s: usize| {
-            let reach = 0.5 * (d + 1) as f32;
-            if s + d < time { (s as f32 - reach, (s + d) as f32 + reach) } else { (0.0, 0.0) }
-        };
-        let boxes: Vec<(f32, f32)> = (0..durations).flat_map(|d| (0..time).map(move |s| of(d, s))).collect();
-        let aligned = RoiAlign::new(&vec![boxes; batch as usize], time, bins, false).forward(x, Precision::Float);
-        let rows = aligned.flatten(1, 2).linear(&weight.transpose(0, 1).flatten(1, 2), Some(bias)).relu();
-        rows.view([batch, durations as i64, time as i64, -1])
-    }
-
-    #[test]
-    fn multiplying_before_aligning_gives_the_same_map() {
-        let mut rng = Stream::new(0, "test/map-align");
-        // More outputs than lanes, and durations up to the whole input.
-        let (batch, time, channels, bins, outputs) = (2, 20, 6, 4, 70);
-        let (x, weight) = (random(&[batch, time, channels], &mut rng), random(&[bins, outputs, channels], &mut rng));
-        let bias = random(&[outputs], &mut rng);
-        let products = x.linear(&weight.reshape([-1, channels]), None::<&Tensor>);
-        let map = MapAlign::new(time as usize, time as usize, &[bins as usize]).forward(&products, &bias);
-        let deviation = (map - by_definition(&x, &weight, &bias, time as usize, bins as usize)).abs().max().double_value(&[]);
-        assert!(deviation < 1e-4, "{deviation}");
-    }
-
-    #[test]
-    fn backward_is_the_transpose_of_forward() {
-        let mut rng = Stream::new(1, "test/map-align");
-        let align = MapAlign::new(24, 10, &[4, 2]);
-        let (products, bias) = (random(&[2, 24, 6 * 66], &mut rng), random(&[66], &mut rng));
-        let (output, upstream) = (align.forward(&products, &bias), random(&[2, 10, 24, 66], &mut rng));
-        let (of_products, of_bias) = align.backward(&output, &upstream);
-        // Where ReLU passes, the map is linear in products and bias together.
-        let sum = |t: Tensor| t.sum(Kind::Double).double_value(&[]);
-        let left = sum(output * upstream);
-        let right = sum(of_products * products) + sum(of_bias * bias);
-        assert!((left - right).abs() < 1e-4 * left.abs().max(1.0), "{left} {right}");
     }
 }

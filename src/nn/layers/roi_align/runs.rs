@@ -1,8 +1,4 @@
-//! One-dimensional RoI align as a sparse interpolation, forward and backward, on all cores.
-//!
-//! The rule is torchvision's `roi_align` on `[B, C, T, 1]` with `sampling_ratio = -1` (adaptive), in its order of
-//! single-precision operations: a box of L cells (at least 1 when not aligned) has R bins of L / R cells, each the mean of
-//! ceil(L / R) linearly interpolated samples; a sample outside [-1, T] counts as zero.
+//! RoI align on the CPU as a sparse interpolation, on all cores.
 //!
 //! Every bin is a short run of weights over consecutive cells, so the operator is a sparse matrix with one run per row. The
 //! forward product writes each output once; the backward product walks the same runs per video, so no two threads add to
@@ -11,8 +7,10 @@
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use super::Precision;
+
 /// Where bins read from: one run of weights per (box, bin), for the boxes of one batch.
-pub struct RoiAlign {
+pub(super) struct Runs {
     batch: usize,
     time: usize,
     bins: usize,
@@ -24,7 +22,7 @@ pub struct RoiAlign {
 
 /// Where one bin reads from.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(in super::super) struct Run {
     /// First cell read.
     pub cell: u32,
     /// Weights `at..at + len` of the weight list.
@@ -33,19 +31,10 @@ pub(super) struct Run {
     pub len: u32,
 }
 
-/// Numeric type of the aligned features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Single precision.
-    Float,
-    /// bfloat16, accumulated in single precision.
-    Bfloat16,
-}
-
-impl RoiAlign {
+impl Runs {
     /// Plans the alignment of `boxes[b]` = (start, end) in cells on features of `time` cells.
     /// `aligned` shifts coordinates by half a cell and lifts the minimum length, as in torchvision.
-    pub fn new(boxes: &[Vec<(f32, f32)>], time: usize, bins: usize, aligned: bool) -> Self {
+    pub(super) fn new(boxes: &[&[(f32, f32)]], time: usize, bins: usize, aligned: bool) -> Self {
         let per_video: Vec<(Vec<Run>, Vec<f32>)> = boxes
             .par_iter()
             .map(|boxes| {
@@ -55,7 +44,7 @@ impl RoiAlign {
                     runs: Vec::with_capacity(boxes.len() * bins),
                     weights: Vec::with_capacity(boxes.len() * bins * 4),
                 };
-                for &(start, end) in boxes {
+                for &(start, end) in *boxes {
                     plan.add_box(start, end, aligned);
                 }
                 (plan.runs, plan.weights)
@@ -73,17 +62,13 @@ impl RoiAlign {
     }
 
     /// Number of boxes of all videos.
-    pub fn boxes(&self) -> usize {
+    fn boxes(&self) -> usize {
         self.first_box[self.batch]
     }
 
-    /// Aligned features `[boxes, R, C]` of `features` `[B, T, C]` (float, contiguous), outside autograd on the CPU and
-    /// differentiable elsewhere.
-    pub fn forward(&self, features: &Tensor, precision: Precision) -> Tensor {
+    /// Aligned features `[boxes, R, C]` of `features` `[B, T, C]` (float, contiguous), outside autograd.
+    pub(super) fn forward(&self, features: &Tensor, precision: Precision) -> Tensor {
         let channels = self.check(features);
-        if features.device() != Device::Cpu {
-            return self.forward_by_bags(features);
-        }
         let shape = [self.boxes() as i64, self.bins as i64, channels as i64];
         let features = features.contiguous();
         let table = floats(&features);
@@ -106,12 +91,10 @@ impl RoiAlign {
     }
 
     /// Gradient `[B, T, C]` of the features from the gradient `[boxes, R, C]` of the aligned features.
-    pub fn backward(&self, gradient: &Tensor) -> Tensor {
+    pub(super) fn backward(&self, gradient: &Tensor) -> Tensor {
         let channels = gradient.size()[2] as usize;
         let result = Tensor::zeros([self.batch as i64, self.time as i64, channels as i64], (Kind::Float, Device::Cpu));
-        // Elsewhere than on the CPU the gradient makes the detour; a kernel of its own can replace it.
-        let device = gradient.device();
-        let gradient = gradient.to_device(Device::Cpu).contiguous();
+        let gradient = gradient.contiguous();
         let videos = floats_mut(&result).par_chunks_mut(self.time * channels).enumerate();
         match gradient.kind() {
             Kind::BFloat16 => {
@@ -132,7 +115,7 @@ impl RoiAlign {
                 videos.for_each(|(video, table)| self.scatter(video, table, channels, |at| &raw const rows[at..at + channels]));
             }
         }
-        result.to_device(device)
+        result
     }
 
     fn check(&self, features: &Tensor) -> usize {
@@ -177,9 +160,8 @@ impl RoiAlign {
         }
     }
 
-    /// The same product as weighted bags of table rows: differentiable, on every device.
-    pub fn forward_by_bags(&self, features: &Tensor) -> Tensor {
-        let device = features.device();
+    /// The same product as weighted bags of table rows: differentiable.
+    pub(super) fn forward_by_bags(&self, features: &Tensor) -> Tensor {
         let channels = features.size()[2];
         let (mut cells, mut offsets) = (Vec::with_capacity(self.weights.len()), Vec::with_capacity(self.runs.len()));
         for (video, pair) in self.first_box.windows(2).enumerate() {
@@ -190,12 +172,12 @@ impl RoiAlign {
         }
         let (bags, ..) = Tensor::embedding_bag(
             &features.reshape([-1, channels]),
-            &Tensor::from_slice(&cells).to_device(device),
-            &Tensor::from_slice(&offsets).to_device(device),
+            &Tensor::from_slice(&cells),
+            &Tensor::from_slice(&offsets),
             false,
             0,
             false,
-            Some(Tensor::from_slice(&self.weights).to_device(device)),
+            Some(Tensor::from_slice(&self.weights)),
             false,
         );
         bags.view([self.boxes() as i64, self.bins as i64, channels])
@@ -203,7 +185,7 @@ impl RoiAlign {
 }
 
 /// The runs of one box that is not aligned, bin by bin, and their weights.
-pub(super) fn plan_box(time: usize, bins: usize, (start, end): (f32, f32)) -> (Vec<Run>, Vec<f32>) {
+pub(in super::super) fn plan_box(time: usize, bins: usize, (start, end): (f32, f32)) -> (Vec<Run>, Vec<f32>) {
     let mut plan = Planner { time, bins, runs: Vec::with_capacity(bins), weights: Vec::new() };
     plan.add_box(start, end, false);
     (plan.runs, plan.weights)
@@ -290,7 +272,7 @@ fn to_bfloat16(value: f32) -> u16 {
 }
 
 /// The values of a float tensor.
-pub(super) fn floats(tensor: &Tensor) -> &[f32] {
+pub(in super::super) fn floats(tensor: &Tensor) -> &[f32] {
     assert!(tensor.kind() == Kind::Float && tensor.is_contiguous() && tensor.device() == Device::Cpu);
     // SAFETY: a contiguous float tensor on the CPU is that many floats, alive as long as the borrow.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
@@ -304,7 +286,7 @@ fn halves(tensor: &Tensor) -> &[u16] {
 
 /// The values of a float tensor that the caller has just made and holds the only handle of.
 #[expect(clippy::mut_from_ref, reason = "the tensor was just made by the caller, who holds its only handle")]
-pub(super) fn floats_mut(tensor: &Tensor) -> &mut [f32] {
+pub(in super::super) fn floats_mut(tensor: &Tensor) -> &mut [f32] {
     assert!(tensor.kind() == Kind::Float && tensor.is_contiguous() && tensor.device() == Device::Cpu);
     // SAFETY: as for floats; the caller holds the only handle.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
@@ -315,45 +297,4 @@ fn halves_mut(tensor: &Tensor) -> &mut [u16] {
     assert!(tensor.kind() == Kind::BFloat16 && tensor.is_contiguous() && tensor.device() == Device::Cpu);
     // SAFETY: as for floats, two bytes each; the caller holds the only handle.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Stream;
-
-    fn random(shape: &[i64], rng: &mut Stream) -> Tensor {
-        let n = shape.iter().product::<i64>();
-        Tensor::from_slice(&(0..n).map(|_| rng.normal() as f32).collect::<Vec<_>>()).view(shape)
-    }
-
-    fn some_boxes(rng: &mut Stream) -> Vec<Vec<(f32, f32)>> {
-        let one = |rng: &mut Stream| {
-            let start = rng.between(-10.0, 30.0) as f32;
-            (start, start + rng.between(-1.0, 25.0) as f32)
-        };
-        (0..2).map(|_| (0..37).map(|_| one(rng)).collect()).collect()
-    }
-
-    #[test]
-    fn backward_is_the_transpose_of_forward() {
-        let mut rng = Stream::new(1, "test/roi");
-        let align = RoiAlign::new(&some_boxes(&mut rng), 32, 8, false);
-        let (x, g) = (random(&[2, 32, 5], &mut rng), random(&[74, 8, 5], &mut rng));
-        let left = (align.forward(&x, Precision::Float) * &g).sum(Kind::Double).double_value(&[]);
-        let right = (align.backward(&g) * &x).sum(Kind::Double).double_value(&[]);
-        assert!((left - right).abs() < 1e-4 * left.abs().max(1.0), "{left} {right}");
-    }
-
-    #[test]
-    fn bags_agree_with_the_loops() {
-        let mut rng = Stream::new(2, "test/roi");
-        let align = RoiAlign::new(&some_boxes(&mut rng), 32, 8, false);
-        let x = random(&[2, 32, 6], &mut rng);
-        let difference = (align.forward_by_bags(&x) - align.forward(&x, Precision::Float)).abs().max().double_value(&[]);
-        assert!(difference < 1e-5, "{difference}");
-        let halved = align.forward(&x, Precision::Bfloat16).to_kind(Kind::Float);
-        let difference = (halved - align.forward(&x, Precision::Float)).abs().max().double_value(&[]);
-        assert!(difference < 0.02, "{difference}");
-    }
 }

@@ -1,0 +1,109 @@
+// Operators of libtorch over whole lists of tensors, which tch does not bind: a few launches on a device, one pass per tensor
+// on the CPU. The C side of src/nn/lists.rs.
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/full.h>
+
+namespace {
+
+// tch's handles.
+using Handle = at::Tensor*;
+
+std::vector<at::Tensor> list(Handle const* handles, size_t count) {
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(count);
+  for (size_t i = 0; i < count; ++i) tensors.push_back(*handles[i]);
+  return tensors;
+}
+
+void hand_out(const std::vector<at::Tensor>& tensors, Handle* handles) {
+  for (size_t i = 0; i < tensors.size(); ++i) handles[i] = new at::Tensor(tensors[i]);
+}
+
+// What went wrong, for the caller to free; null when nothing did.
+template <typename Work>
+char* attempt(const Work& work) noexcept {
+  try {
+    work();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  } catch (...) {
+    return strdup("libtorch refused");
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+struct EtalonAdam {
+  double lr, beta1, beta2, weight_decay, epsilon, step;
+  bool decoupled;
+};
+
+// One update of Adam (or of AdamW, `decoupled`) of parameters that have made as many steps, `step` of them with this one. The
+// gradients may have any strides; the others are contiguous.
+char* etalon_fused_adam(
+    Handle const* parameters, Handle const* gradients, Handle const* means, Handle const* squares, size_t count,
+    const EtalonAdam* adam) noexcept {
+  return attempt([&] {
+    if (count == 0) return;
+    const auto of = list(parameters, count);
+    auto grads = list(gradients, count);
+    for (auto& grad : grads) grad = grad.contiguous();
+    const std::vector<at::Tensor> steps(count, at::full({}, adam->step, of[0].options().requires_grad(false)));
+    const auto update = [&](const auto& fused) {
+      fused(of, grads, list(means, count), list(squares, count), at::TensorList{}, steps, adam->lr, adam->beta1, adam->beta2,
+            adam->weight_decay, adam->epsilon, false, false, std::nullopt, std::nullopt);
+    };
+    if (adam->decoupled) {
+      update([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
+    } else {
+      update([](auto&&... arguments) { at::_fused_adam_(arguments...); });
+    }
+  });
+}
+
+// The L2 norm of every tensor, as scalars.
+char* etalon_foreach_norm(Handle const* tensors, size_t count, Handle* norms) noexcept {
+  return attempt([&] { hand_out(at::_foreach_norm(list(tensors, count), 2), norms); });
+}
+
+// Every tensor times a scalar tensor.
+char* etalon_foreach_mul(Handle const* tensors, size_t count, Handle factor, Handle* products) noexcept {
+  return attempt([&] { hand_out(at::_foreach_mul(list(tensors, count), *factor), products); });
+}
+
+// Moves every tensor towards its like in `ends` by a share of the way.
+char* etalon_foreach_lerp(Handle const* tensors, Handle const* ends, size_t count, double share) noexcept {
+  return attempt([&] { at::_foreach_lerp_(list(tensors, count), list(ends, count), share); });
+}
+
+// Whether matrix products and convolutions on a CUDA device may round their factors to TF32.
+char* etalon_allow_tf32(bool allowed) noexcept {
+  return attempt([&] {
+    at::globalContext().setAllowTF32CuBLAS(allowed);
+    at::globalContext().setAllowTF32CuDNN(allowed);
+  });
+}
+
+// Whether operators must give the same bits every time, at a cost; one that cannot fails.
+char* etalon_deterministic(bool asked) noexcept {
+  return attempt([&] {
+    at::globalContext().setDeterministicAlgorithms(asked, /*warn_only=*/false);
+    at::globalContext().setDeterministicCuDNN(asked);
+    at::globalContext().setBenchmarkCuDNN(false);
+  });
+}
+}
