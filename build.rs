@@ -47,7 +47,7 @@ fn link_libtorch() -> String {
 /// What tch does not export of libtorch's C++ (src/nn/shim), with the compiler that tch's own binding needs anyway.
 #[cfg(feature = "torch")]
 fn compile_shim(libtorch: &Path) {
-    const SOURCES: [&str; 2] = ["src/nn/shim/watch.cpp", "src/nn/shim/lists.cpp"];
+    const SOURCES: [&str; 3] = ["src/nn/shim/watch.cpp", "src/nn/shim/lists.cpp", "src/nn/shim/context.cpp"];
     SOURCES.iter().for_each(|source| rerun_if_changed(Path::new(source)));
     let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
     cc::Build::new()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settings};
+use super::settings::{Common, Optimiser, Precision, Preset, Schedule, Temporal, ask, settings};
 
 settings! {
     /// Every setting of ETAD, resolved. In a file only `preset` and what differs from it are written:
@@ -105,6 +105,8 @@ impl EtadConfig {
             decay_epoch: 5,
             clip: 0.0,
             ema: 0.0,
+            precision: Precision::Float32,
+            deterministic: false,
         };
         let activitynet = Self {
             preset,

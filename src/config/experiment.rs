@@ -161,7 +161,8 @@ impl Arch {
         arch
     }
 
-    fn common_mut(&mut self) -> Option<&mut Common> {
+    /// As [`Arch::common`], to be changed.
+    pub fn common_mut(&mut self) -> Option<&mut Common> {
         match self {
             Self::Etad(c) => Some(&mut c.common),
             Self::Tadtr(c) => Some(&mut c.common),

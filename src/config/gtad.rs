@@ -1,6 +1,6 @@
 //! Settings of G-TAD.
 
-use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settings};
+use super::settings::{Common, Optimiser, Precision, Preset, Schedule, Temporal, ask, settings};
 
 settings! {
     /// Every setting of G-TAD, resolved; in a file only what differs from the preset is written.
@@ -73,6 +73,8 @@ impl GtadConfig {
             decay_epoch: 5,
             clip: 1.0,
             ema: 0.0,
+            precision: Precision::Float32,
+            deterministic: false,
         };
         let thumos14 = Self {
             preset,

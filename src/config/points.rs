@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::settings::{Common, Optimiser, Schedule, Temporal, ask};
+use super::settings::{Common, Optimiser, Precision, Schedule, Temporal, ask};
 
 /// What ActionFormer, TemporalMaxer and TriDet share beside [`super::settings::Common`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,6 +67,8 @@ pub(super) fn thumos14() -> (Common, Points) {
         decay_epoch: 35,
         clip: 1.0,
         ema: 0.999,
+        precision: Precision::Float32,
+        deterministic: false,
     };
     let points = Points {
         levels: 6,

@@ -63,6 +63,30 @@ pub struct Common {
     pub clip: f64,
     /// Decay of the moving average of the weights that is tested; 0 = the last weights are.
     pub ema: f64,
+    /// Numbers that products are made of, in training and in detection.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
+    /// On a CUDA device: the same bits every time, at the cost of slower operators.
+    #[serde(skip_serializing_if = "is_default")]
+    pub deterministic: bool,
+}
+
+/// What is as it always was is left out, so that it changes no cell's key.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Numbers that matrix products and convolutions are made of; weights, losses and moments are single precision in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    Float32,
+    /// Factors rounded to 10 bits of mantissa inside the tensor cores of an NVIDIA device; single precision on the CPU.
+    Tf32,
+    /// bfloat16 for products and what lies between them, by libtorch's autocast.
+    Bfloat16,
 }
 
 /// How a video becomes network inputs.
@@ -148,7 +172,7 @@ macro_rules! settings {
                 crop: f64, keep_share: f64, pool: usize, standardise: bool, noise: f64, epochs: u32, steps: u64, batch: usize,
                 optimiser: crate::config::settings::Optimiser, lr: f64, weight_decay: f64,
                 schedule: crate::config::settings::Schedule, warmup_epochs: f64, min_lr: f64, decay_epoch: u32, clip: f64,
-                ema: f64,
+                ema: f64, precision: crate::config::settings::Precision, deterministic: bool,
             }
             $($more)*
         ] $(#[$meta])* $name { $($own)* } }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Common, Optimiser, Preset, Schedule, Temporal, ask, settings};
+use super::settings::{Common, Optimiser, Precision, Preset, Schedule, Temporal, ask, settings};
 
 /// Whose instances TadTR's actionness target is measured against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,8 @@ impl TadTrConfig {
             decay_epoch: 14,
             clip: 0.1,
             ema: 0.0,
+            precision: Precision::Float32,
+            deterministic: false,
         };
         let thumos14 = Self {
             preset,

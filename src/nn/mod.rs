@@ -16,6 +16,7 @@ pub mod optim;
 pub mod params;
 pub mod parity;
 pub mod peaks;
+mod precision;
 pub mod profile;
 pub mod runtime;
 pub mod task;

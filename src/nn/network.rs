@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use super::optim::Gradients;
 use super::params::Params;
+use super::transfer;
 use crate::base::Stream;
 use crate::data::Segment;
 use crate::data::windows::CellInstance;
@@ -21,9 +22,44 @@ pub struct Batch {
     pub rng: Stream,
 }
 
-/// Loss terms by name, scalars outside autograd on the network's device, and their weighted sum under `"cost"`, which comes
-/// last.
-pub type Terms = Vec<(String, Tensor)>;
+/// Loss terms by name, as yet unread, and behind them their weighted sum under `"cost"`.
+#[derive(Debug, Default)]
+pub struct Terms {
+    names: Vec<String>,
+    /// Scalars, or vectors of as many values as names, on the network's device and outside autograd.
+    values: Vec<Tensor>,
+}
+
+impl Terms {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a term, or with a vector several.
+    pub fn add(&mut self, names: impl IntoIterator<Item = impl Into<String>>, values: &Tensor) {
+        self.names.extend(names.into_iter().map(Into::into));
+        self.values.push(values.detach());
+    }
+
+    /// Adds a term in front of all others.
+    pub fn add_first(&mut self, name: &str, value: &Tensor) {
+        self.names.insert(0, name.to_owned());
+        self.values.insert(0, value.detach());
+    }
+
+    /// The values by name; waits for the device.
+    pub fn read(&self) -> Vec<(String, f64)> {
+        Self::read_all(&[self]).pop().unwrap_or_default()
+    }
+
+    /// The values of several updates in one reading.
+    pub fn read_all(all: &[&Self]) -> Vec<Vec<(String, f64)>> {
+        let tensors: Vec<&Tensor> = all.iter().flat_map(|terms| &terms.values).collect();
+        let mut values = transfer::read_numbers(&tensors).into_iter();
+        all.iter().map(|terms| terms.names.iter().cloned().zip(values.by_ref()).collect()).collect()
+    }
+}
 
 /// A loss term and its weight in the sum.
 pub struct Term {
@@ -64,8 +100,11 @@ pub trait Network {
     fn backward(&self, params: &Params, batch: &mut Batch, gradients: &mut Gradients) -> Terms {
         let terms = self.losses(batch);
         let cost = terms.iter().map(|t| &t.value * t.weight).reduce(|a, b| a + b).expect("a network has a loss");
-        let mut values: Terms = terms.iter().map(|t| (t.name.to_owned(), t.value.detach())).collect();
-        values.push(("cost".into(), cost.detach()));
+        let mut values = Terms::new();
+        for term in &terms {
+            values.add([term.name], &term.value);
+        }
+        values.add(["cost"], &cost);
         gradients.add(params, &cost, &[]);
         values
     }

@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::config::points::Points;
-    use crate::config::settings::{Common, Preset, Temporal};
+    use crate::config::settings::{Common, Precision, Preset, Temporal};
     use crate::config::{ActionFormerConfig, Arch, EtadConfig, GtadConfig, TadTrConfig, TemporalMaxerConfig, TriDetConfig};
     use crate::data::synthetic::{SyntheticConfig, generate};
     use crate::nn::formulation::Formulation;
@@ -242,6 +242,17 @@ mod tests {
             }
         }
         assert!(more.is_empty(), "{}", more.join("\n"));
+    }
+
+    #[test]
+    fn every_network_trains_and_detects_in_bfloat16_in_both_formulations() {
+        for (name, mut arch) in networks().into_iter().filter(|(name, _)| !name.ends_with("Laptop")) {
+            arch.common_mut().unwrap().precision = Precision::Bfloat16;
+            for formulation in [Formulation::Host, Formulation::Device] {
+                let (_, compute) = formulation.force(|| measured(&arch, 1));
+                assert!(compute.iter().all(|counted| counted.forward_macs > 0), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -12,9 +12,9 @@ use super::network::{Batch, Conventions, Network, Terms, VideoClasses, Window};
 use super::optim::{AdamOptions, Gradients};
 use super::params::{self, Params};
 use super::train::{self, Around, Model, Plan};
-use super::transfer;
 use super::weights::{self, Weights};
-use crate::config::settings::{Common, Temporal};
+use super::{precision, transfer};
+use crate::config::settings::{Common, Precision, Temporal};
 use crate::data::windows::{window_starts, window_starts_on_stride};
 use crate::data::{Dataset, FeatureSource, Segment, features};
 use crate::eval::{Detection, Detections};
@@ -92,6 +92,7 @@ impl<'a> Task<'a> {
             centres: conventions.centres,
         };
         let inputs = Inputs::new(dataset, features, settings, None);
+        precision::prepare(common);
         let mut params = Params::new(seed, device);
         let classes = if let Labels::Network(n) = labels { Some(n as i64) } else { None };
         let network = build(&mut params, inputs.channels() as i64, classes);
@@ -169,7 +170,7 @@ impl<'a> Task<'a> {
             let clips = (0..).flat_map(|pass| passes.batches(pass)).skip(skip as usize);
             clips.zip(skip..).map(|(clips, step)| loader.prepare(&clips, padded(&clips), step).map_err(train::Error::from))
         };
-        let trainee = Trainee { params: &self.params, network: &*self.network };
+        let trainee = Trainee { params: &self.params, network: &*self.network, precision: self.common.precision };
         let final_loss = train::train(&trainee, &self.plan(*total), batches, checkpoint, observer, around)?;
         Ok(schedule.outcome(final_loss))
     }
@@ -347,7 +348,7 @@ impl<'a> Task<'a> {
                 row[..valid * channels].copy_from_slice(&cells.data[start * channels..][..valid * channels]);
             }
             let x = to_input(&x, [group.len(), time, channels], self.params.device());
-            let found = self.network.detect(&x, &valid);
+            let found = precision::within(self.common.precision, self.params.device(), || self.network.detect(&x, &valid));
             windows.extend(group.iter().zip(valid).zip(found).map(|((&start, cells), found)| Window { start, cells, found }));
         }
         let found = match &self.labels {
@@ -379,6 +380,7 @@ fn to_input(x: &[f32], shape: [usize; 3], device: Device) -> Tensor {
 struct Trainee<'a> {
     params: &'a Params,
     network: &'a dyn Network,
+    precision: Precision,
 }
 
 impl Model for Trainee<'_> {
@@ -397,7 +399,8 @@ impl Model for Trainee<'_> {
         // What libtorch draws itself (dropout) follows from the update too, so a resumed training draws the same.
         tch::manual_seed((rng.uniform() * (1u64 << 53) as f64) as i64);
         let mut batch = Batch { x: to_input(&x, shape, self.params.device()), valid, truth, rng };
-        Ok(self.network.backward(self.params, &mut batch, gradients))
+        let work = || self.network.backward(self.params, &mut batch, gradients);
+        Ok(precision::within(self.precision, self.params.device(), work))
     }
 
     fn memory(&self) -> Vec<f64> {

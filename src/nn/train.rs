@@ -9,7 +9,6 @@ use tch::Tensor;
 use super::network::Terms;
 use super::optim::{Adam, AdamOptions, Average, Gradients, learning_rate};
 use super::params::{self, Params};
-use super::transfer;
 use crate::config::settings::Common;
 use crate::data::{features, video};
 use crate::event::{Event, Observer};
@@ -218,17 +217,13 @@ struct Losses {
 impl Losses {
     /// Reads what waits; the mean cost of all updates.
     fn read(&mut self) -> Result<f64, Error> {
-        let scalars: Vec<&Tensor> = self.waiting.iter().flat_map(|(_, terms)| terms.iter().map(|(_, value)| value)).collect();
-        let mut values = transfer::read_scalars(&scalars).into_iter();
-        for (step, terms) in self.waiting.drain(..) {
-            let mut cost = 0.0;
-            for ((term, _), value) in terms.into_iter().zip(&mut values) {
-                if !value.is_finite() {
-                    return Err(Error::Diverged { step: step + 1, term, value });
-                }
-                cost = value;
+        let waiting = std::mem::take(&mut self.waiting);
+        let read = Terms::read_all(&waiting.iter().map(|(_, terms)| terms).collect::<Vec<_>>());
+        for ((step, _), terms) in waiting.into_iter().zip(read) {
+            if let Some((term, value)) = terms.iter().find(|(_, value)| !value.is_finite()) {
+                return Err(Error::Diverged { step: step + 1, term: term.clone(), value: *value });
             }
-            self.sum += cost;
+            self.sum += terms.last().map_or(0.0, |(_, cost)| *cost);
             self.count += 1;
         }
         Ok(self.sum / f64::from(self.count))
@@ -242,13 +237,12 @@ struct State {
 }
 
 impl State {
-    /// Makes update `step` (from 0); returns its terms, behind them the cost.
+    /// Makes update `step` (from 0); returns its terms.
     fn update<M: Model>(&mut self, model: &M, plan: &Plan<'_>, batch: M::Batch, step: u64) -> Result<Terms, Error> {
         let mut gradients = Gradients::none(model.params());
         let mut terms = model.backward(batch, &mut gradients)?;
         if plan.common.clip > 0.0 {
-            let cost = terms.len().saturating_sub(1);
-            terms.insert(cost, ("gradient norm".into(), gradients.clip(plan.common.clip)));
+            terms.add_first("gradient norm", &gradients.clip(plan.common.clip));
         }
         self.adam.step(model.params(), &gradients, learning_rate(plan.common, step, plan.total));
         if let Some(average) = &self.average {

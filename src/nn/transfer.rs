@@ -26,14 +26,14 @@ pub fn read_integers(tensor: &Tensor) -> Vec<i64> {
     Vec::try_from(tensor.to_device(Device::Cpu).to_kind(Kind::Int64).reshape([-1])).expect("a tensor of integers")
 }
 
-/// The values of scalars of any kind on one device, in one reading.
-pub fn read_scalars(scalars: &[&Tensor]) -> Vec<f64> {
-    if scalars.is_empty() {
+/// The values of all tensors on one device one after another, in one reading.
+pub fn read_numbers(tensors: &[&Tensor]) -> Vec<f64> {
+    if tensors.is_empty() {
         return Vec::new();
     }
     READS.set(READS.get() + 1);
-    let stacked = Tensor::stack(scalars, 0).detach().to_device(Device::Cpu).to_kind(Kind::Double);
-    Vec::try_from(stacked).expect("scalars")
+    let flat: Vec<Tensor> = tensors.iter().map(|t| t.detach().reshape([-1])).collect();
+    Vec::try_from(Tensor::cat(&flat, 0).to_device(Device::Cpu).to_kind(Kind::Double)).expect("numbers")
 }
 
 /// The tensor on `device`. To a CUDA device it goes through pinned memory, without waiting for what that device still has to

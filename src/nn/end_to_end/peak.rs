@@ -9,6 +9,7 @@ use super::step::{Course, step};
 use crate::base::Stream;
 use crate::config::encoder::{Sampled, SnippetSampling};
 use crate::nn::encoders::{Encoder, VideoEncoder};
+use crate::nn::network::Terms;
 use crate::nn::watch;
 
 const INPUTS: usize = 2;
@@ -29,7 +30,7 @@ fn peak(encoder: &VideoEncoder, time: usize, ratio: Option<f64>) -> u64 {
             let clips = asked.next().expect("as many chunks as the course has").len() as i64;
             Ok::<_, Infallible>(Tensor::ones([clips, 3, 4, 32, 32], (Kind::Float, Device::Cpu)))
         };
-        let detector = |x: &Tensor| (Vec::new(), Some(x.detach() * (2.0 / x.numel() as f64)));
+        let detector = |x: &Tensor| (Terms::new(), Some(x.detach() * (2.0 / x.numel() as f64)));
         let Ok((_, gradients)) = step((encoder, encoder.params()), &course, None, frames, detector);
         assert!(gradients.norm().double_value(&[]) > 0.0);
     };

@@ -1,6 +1,6 @@
 //! Convolution, normalisation, recurrence and perceptron blocks, named by the upstream state-dict keys.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::nn::macs;
 use crate::nn::params::{Init, Params};
@@ -93,7 +93,7 @@ impl Lstm {
 
     /// `[T, B, C]` → `[T, B, C]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let zero = Tensor::zeros([1, x.size()[1], self.hidden], (Kind::Float, x.device()));
+        let zero = Tensor::zeros([1, x.size()[1], self.hidden], (x.kind(), x.device()));
         let state = [zero.shallow_clone(), zero];
         let y = x.lstm(&state, &self.weights, true, 1, 0.0, false, false, false).0;
         // Input and state meet their four gates each.

@@ -47,11 +47,12 @@ impl DeformableAttention {
         let (batch, queries, dim) = query.size3().expect("queries are [B, Q, C]");
         let time = cells.size()[1];
         let split = [batch, queries, self.heads, self.points];
-        let mut value = self.value.forward(cells);
+        // Bags are summed in single precision, whatever the products before them are made of.
+        let mut value = self.value.forward(cells).to_kind(Kind::Float);
         if let Some(padding) = padding {
             value = value.masked_fill(&padding.unsqueeze(-1), 0.0);
         }
-        let offsets = self.offsets.forward(query).view(split);
+        let offsets = self.offsets.forward(query).to_kind(Kind::Float).view(split);
         let weights = self.weights.forward(query).view(split).softmax(-1, Kind::Float);
         let (steps, centre) = (time as f64, reference.narrow(-1, 0, 1).unsqueeze(-1));
         let offsets = match reference.size()[2] {

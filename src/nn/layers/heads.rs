@@ -1,6 +1,6 @@
 //! The heads of a feature pyramid, the same for its levels, and its plainest neck.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::masked::{ChannelNorm, ConvSpec, Mask, MaskedConv1d, Scale, Tower};
 use crate::nn::params::Params;
@@ -39,7 +39,7 @@ impl ClassHead {
 
     /// Levels `[B, C, T_l]` → `[B, classes, T_l]`.
     pub fn forward(&self, levels: &[Tensor], masks: &[Mask]) -> Vec<Tensor> {
-        levels.iter().zip(masks).map(|(x, mask)| self.output.forward(&self.tower.forward(x, mask), mask)).collect()
+        levels.iter().zip(masks).map(|(x, mask)| self.output.forward(&self.tower.forward(x, mask), mask).to_kind(Kind::Float)).collect()
     }
 }
 
@@ -69,8 +69,9 @@ impl OffsetHead {
 
     /// Levels `[B, C, T_l]` → `[B, outputs, T_l]`.
     pub fn forward(&self, levels: &[Tensor], masks: &[Mask]) -> Vec<Tensor> {
-        let one =
-            |((x, mask), scale): ((&Tensor, &Mask), &Scale)| scale.forward(&self.output.forward(&self.tower.forward(x, mask), mask)).relu();
+        let one = |((x, mask), scale): ((&Tensor, &Mask), &Scale)| {
+            scale.forward(&self.output.forward(&self.tower.forward(x, mask), mask).to_kind(Kind::Float)).relu()
+        };
         levels.iter().zip(masks).zip(&self.scales).map(one).collect()
     }
 }

@@ -16,6 +16,11 @@ pub fn count(mask: &Tensor) -> Tensor {
     mask.sum(Kind::Float)
 }
 
+/// Number of ones of every row, `[…, N]` → `[…, 1]`.
+pub fn members(mask: &Tensor) -> Tensor {
+    mask.sum_dim_intlist([-1].as_slice(), true, Kind::Float)
+}
+
 /// 1 where a count is zero, otherwise 0.
 pub fn none(count: &Tensor) -> Tensor {
     mask(&count.eq(0.0))
@@ -32,22 +37,23 @@ pub fn log_of_rest(p: &Tensor) -> Tensor {
     (rest + 1e-6).log()
 }
 
-/// The published selection: see the module's note on its quirk. `ratio` (wanted / members), a scalar, may be infinite; one that
+/// The published selection: see the module's note on its quirk. `ratio` (wanted / members), one or one per row, may be infinite; one that
 /// is not a number (none wanted, none there) selects nothing.
 pub fn drawn(draw: &Tensor, members: &Tensor, ratio: &Tensor) -> Tensor {
     let least: Tensor = 1.0 - ratio;
     mask(&(draw * members).gt_tensor(&least))
 }
 
-/// Cross-entropy with both classes weighted to equal shares over the whole batch. `truth`, `p`: any equal shapes.
+/// Cross-entropies `[K]` of K curves over a batch, `truth` and `p` `[K, …]`, with both classes weighted to equal shares.
 pub fn balanced_cross_entropy(truth: &Tensor, p: &Tensor) -> Tensor {
-    let (truth, p) = (truth.reshape([-1]), p.reshape([-1]));
+    let (truth, p) = (truth.flatten(1, -1), p.flatten(1, -1));
     let positive = mask(&truth.gt(0.5));
     let negative = 1.0 - &positive;
-    let (np, nn) = (count(&positive), count(&negative));
+    let (np, nn) = (members(&positive), members(&negative));
     // Half of the loss to each class, and all of it to the only one.
     let share = |own: &Tensor, other: &Tensor| (none(other) + 1.0) * 0.5 / own.clamp_min(1.0);
-    -(&positive * log_of(&p) * share(&np, &nn) + negative * log_of_rest(&p) * share(&nn, &np)).sum(Kind::Float)
+    let weighted = &positive * log_of(&p) * share(&np, &nn) + negative * log_of_rest(&p) * share(&nn, &np);
+    -weighted.sum_dim_intlist([1].as_slice(), false, Kind::Float)
 }
 
 /// Squared error of predicted tIoU over a map: anchors of high (> 0.7), middle (> 0.3) and low (> 0) tIoU in about equal

@@ -52,9 +52,9 @@ pub(super) fn check(folder: &Path, manifest: &Value) -> Result<Vec<Check>, Error
     let input = if train.has("input") { train.get("input")? } else { input };
     let mut gradients = Gradients::none(&params);
     let terms = model.backward(&params, &input, &targets, &mut gradients);
-    for (name, value) in &terms {
-        let name = if name == "cost" { "total" } else { name };
-        relative(&mut checks, &format!("train/loss.{name}"), &manifest["losses"][name], value.double_value(&[]), LOSS);
+    for (name, value) in terms.read() {
+        let name = if name == "cost" { "total" } else { &*name };
+        relative(&mut checks, &format!("train/loss.{name}"), &manifest["losses"][name], value, LOSS);
     }
     let norms = fixture::json(&folder.join("grad_norms.json"))?;
     let mut squares = 0.0;

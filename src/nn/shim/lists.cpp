@@ -5,7 +5,6 @@
 #include <cstring>
 #include <vector>
 
-#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_mul.h>
@@ -88,22 +87,5 @@ char* etalon_foreach_mul(Handle const* tensors, size_t count, Handle factor, Han
 // Moves every tensor towards its like in `ends` by a share of the way.
 char* etalon_foreach_lerp(Handle const* tensors, Handle const* ends, size_t count, double share) noexcept {
   return attempt([&] { at::_foreach_lerp_(list(tensors, count), list(ends, count), share); });
-}
-
-// Whether matrix products and convolutions on a CUDA device may round their factors to TF32.
-char* etalon_allow_tf32(bool allowed) noexcept {
-  return attempt([&] {
-    at::globalContext().setAllowTF32CuBLAS(allowed);
-    at::globalContext().setAllowTF32CuDNN(allowed);
-  });
-}
-
-// Whether operators must give the same bits every time, at a cost; one that cannot fails.
-char* etalon_deterministic(bool asked) noexcept {
-  return attempt([&] {
-    at::globalContext().setDeterministicAlgorithms(asked, /*warn_only=*/false);
-    at::globalContext().setDeterministicCuDNN(asked);
-    at::globalContext().setBenchmarkCuDNN(false);
-  });
 }
 }

@@ -100,7 +100,7 @@ std::unique_ptr<at::ObserverContext> entered(const at::RecordFunction& function)
   if (unrolling > 0) return nullptr;
   auto* state = c10::ThreadLocalDebugInfo::get(c10::DebugInfoKind::PROFILER_STATE);
   if (auto* watcher = dynamic_cast<Watcher*>(state)) watcher->report(function);
-  if (std::strncmp(function.name(), "aten::_foreach_", 15) == 0) return std::make_unique<Unrolling>();
+  if (std::strncmp(function.name(), "aten::_foreach_", 15) == 0 || std::strncmp(function.name(), "aten::_fused_", 13) == 0) return std::make_unique<Unrolling>();
   return nullptr;
 }
 

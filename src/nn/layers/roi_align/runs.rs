@@ -70,7 +70,7 @@ impl Runs {
     pub(super) fn forward(&self, features: &Tensor, precision: Precision) -> Tensor {
         let channels = self.check(features);
         let shape = [self.boxes() as i64, self.bins as i64, channels as i64];
-        let features = features.contiguous();
+        let features = features.to_kind(Kind::Float).contiguous();
         let table = floats(&features);
         match precision {
             Precision::Float => {
@@ -171,7 +171,7 @@ impl Runs {
             }
         }
         let (bags, ..) = Tensor::embedding_bag(
-            &features.reshape([-1, channels]),
+            &features.to_kind(Kind::Float).reshape([-1, channels]),
             &Tensor::from_slice(&cells),
             &Tensor::from_slice(&offsets),
             false,

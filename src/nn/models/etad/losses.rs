@@ -3,46 +3,44 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use crate::nn::layers::map_losses::{count, drawn, log_of, log_of_rest, mask, none};
+use crate::nn::layers::map_losses::{count, drawn, log_of, log_of_rest, mask, members, none};
 
-/// Uniform draws of one stage, each `[N]`, used where a loss samples.
+/// Uniform draws of one stage, used where a loss samples.
 pub struct Draws {
-    /// Negatives of the IoU classification.
-    pub iou_class: Tensor,
-    /// Proposals of middle tIoU for the IoU regression.
-    pub iou_mid: Tensor,
-    /// Proposals of low tIoU for the IoU regression.
-    pub iou_low: Tensor,
-    /// Negatives of the start classification.
-    pub start: Tensor,
-    /// Negatives of the end classification.
-    pub end: Tensor,
+    /// Negatives of the classifications of tIoU, start and end, `[3, N]`.
+    pub class: Tensor,
+    /// Proposals of middle tIoU for the regression of the tIoU, `[N]`.
+    pub mid: Tensor,
+    /// Proposals of low tIoU for it, `[N]`.
+    pub low: Tensor,
 }
 
-/// What a stage's outputs are compared with, all `[N]`.
+/// What a stage's outputs are compared with.
 pub struct StageTargets {
-    /// tIoU of the stage's input proposals with their matched instance.
+    /// tIoU of the stage's input proposals with their matched instance, `[N]`.
     pub overlap: Tensor,
-    /// Offsets to the matched instance: start, end, centre, width.
-    pub offsets: [Tensor; 4],
-    /// Startness at the proposal's start cell.
+    /// Offsets to the matched instance, `[N, 4]`: start, end, centre, width.
+    pub offsets: Tensor,
+    /// Startness at the proposal's start cell, `[N]`.
     pub start: Tensor,
-    /// Endness at the proposal's end cell.
+    /// Endness at the proposal's end cell, `[N]`.
     pub end: Tensor,
 }
 
 /// Names of the terms of a stage, in the order of [`stage`]'s result.
 pub const STAGE_TERMS: [&str; 8] = ["iou_cls", "cls_start", "cls_end", "iou_reg", "reg_start", "reg_end", "reg_center", "reg_width"];
-const STAGE_WEIGHTS: [f64; 8] = [1.0, 0.5, 0.5, 5.0, 10.0, 10.0, 10.0, 10.0];
+const STAGE_WEIGHTS: [f32; 8] = [1.0, 0.5, 0.5, 5.0, 10.0, 10.0, 10.0, 10.0];
 
-/// Cross-entropy over the positives and about as many drawn negatives; without positives over all negatives.
-pub fn sampled_cross_entropy(p: &Tensor, truth: &Tensor, threshold: f64, draw: &Tensor) -> Tensor {
-    let positive = mask(&truth.gt(threshold));
+/// Cross-entropy of every row over its positives and about as many drawn negatives; without positives over all negatives.
+/// `p`, `truth` and `draw` `[…, N]`, `threshold` one or one per row; `[…]`.
+pub fn sampled_cross_entropy(p: &Tensor, truth: &Tensor, threshold: &Tensor, draw: &Tensor) -> Tensor {
+    let positive = mask(&truth.gt_tensor(threshold));
     let negative = 1.0 - &positive;
-    let np = count(&positive);
-    let kept = drawn(draw, &negative, &(&np / count(&negative))).maximum(&none(&np));
-    let total = &np + count(&kept);
-    -(positive * log_of(p) + kept * log_of_rest(p)).sum(Kind::Float) / total
+    let np = members(&positive);
+    let kept = drawn(draw, &negative, &(&np / members(&negative))).maximum(&none(&np));
+    let total = np + members(&kept);
+    let each = positive * log_of(p) + kept * log_of_rest(p);
+    -(members(&each) / total).squeeze_dim(-1)
 }
 
 /// Squared error over proposals of high (> 0.7), middle (> 0.3) and low tIoU in about equal numbers; over all without high ones.
@@ -56,39 +54,46 @@ pub fn sampled_square_error(p: &Tensor, truth: &Tensor, draw_mid: &Tensor, draw_
     (&weight * (p - truth).square()).sum(Kind::Float) / weight.sum(Kind::Float)
 }
 
-/// Smooth L1 over the proposals whose tIoU exceeds `threshold`; 0 when there is none.
+/// Smooth L1 of every column over the proposals whose tIoU exceeds `threshold`; 0 when there is none. `p` and `target` `[N, K]`,
+/// `overlap` `[N]`; `[K]`.
 pub fn smooth_l1_above(p: &Tensor, target: &Tensor, overlap: &Tensor, threshold: f64) -> Tensor {
     let chosen = mask(&overlap.gt(threshold));
     let n = count(&chosen).clamp_min(1.0);
-    (p.smooth_l1_loss(target, Reduction::None, 1.0) * chosen).sum(Kind::Float) / n
+    let each = p.smooth_l1_loss(target, Reduction::None, 1.0) * chosen.unsqueeze(1);
+    each.sum_dim_intlist([0].as_slice(), false, Kind::Float) / n
 }
 
-/// Thresholds of a stage.
-#[derive(Clone, Copy)]
-pub struct StageThresholds {
-    /// tIoU above which offsets are regressed.
-    pub regress: f64,
-    /// tIoU above which the IoU classification is positive.
-    pub positive: f64,
+/// What the losses of all stages are made with.
+pub struct Constants {
+    /// Values above which tIoU, startness and endness are positive, `[3, 1]`.
+    positive: Tensor,
+    /// Of the terms, `[8]`.
+    weights: Tensor,
 }
 
-/// Loss of one stage: the weighted total and the unweighted terms in the order of [`STAGE_TERMS`].
-/// `iou` `[N, 2]`, `reg` `[N, 6]`.
-pub fn stage(iou: &Tensor, reg: &Tensor, targets: &StageTargets, draws: &Draws, thresholds: StageThresholds) -> (Tensor, [Tensor; 8]) {
-    let column = |x: &Tensor, j: i64| x.select(1, j);
-    let regressed = |j: usize| smooth_l1_above(&column(reg, j as i64), &targets.offsets[j], &targets.overlap, thresholds.regress);
+impl Constants {
+    /// On a device, with the tIoU above which the IoU classification is positive.
+    pub fn new(positive: f64, device: tch::Device) -> Self {
+        Self {
+            positive: Tensor::from_slice(&[positive as f32, 0.5, 0.5]).view([3, 1]).to_device(device),
+            weights: Tensor::from_slice(&STAGE_WEIGHTS).to_device(device),
+        }
+    }
+}
+
+/// Loss of one stage: the weighted total and the unweighted terms `[8]` in the order of [`STAGE_TERMS`].
+/// `iou` `[N, 2]`, `reg` `[N, 6]`; offsets are regressed above a tIoU of `regress`.
+pub fn stage(iou: &Tensor, reg: &Tensor, targets: &StageTargets, draws: &Draws, constants: &Constants, regress: f64) -> (Tensor, Tensor) {
+    let (classified, regressed) = (iou.select(1, 0), iou.select(1, 1));
+    let p = Tensor::cat(&[classified.unsqueeze(0), reg.narrow(1, 4, 2).transpose(0, 1)], 0);
+    let truth = Tensor::stack(&[&targets.overlap, &targets.start, &targets.end], 0);
     let terms = [
-        sampled_cross_entropy(&column(iou, 0), &targets.overlap, thresholds.positive, &draws.iou_class),
-        sampled_cross_entropy(&column(reg, 4), &targets.start, 0.5, &draws.start),
-        sampled_cross_entropy(&column(reg, 5), &targets.end, 0.5, &draws.end),
-        sampled_square_error(&column(iou, 1), &targets.overlap, &draws.iou_mid, &draws.iou_low),
-        regressed(0),
-        regressed(1),
-        regressed(2),
-        regressed(3),
+        sampled_cross_entropy(&p, &truth, &constants.positive, &draws.class),
+        sampled_square_error(&regressed, &targets.overlap, &draws.mid, &draws.low).unsqueeze(0),
+        smooth_l1_above(&reg.narrow(1, 0, 4), &targets.offsets, &targets.overlap, regress),
     ];
-    let total = terms.iter().zip(STAGE_WEIGHTS).map(|(term, weight)| term * weight).reduce(|a, b| a + b).expect("there are terms");
-    (total, terms.map(|term| term.detach()))
+    let terms = Tensor::cat(&terms, 0);
+    ((&terms * &constants.weights).sum(Kind::Float), terms.detach())
 }
 
 /// Cross-entropy of the class head (our addition): instances above tIoU 0.6 against as many drawn proposals below 0.3,

@@ -23,7 +23,7 @@ pub mod proposals;
 
 use tch::{Device, Kind, Tensor};
 
-use self::losses::{Draws, StageTargets, StageThresholds};
+use self::losses::{Constants, Draws, StageTargets};
 use self::proposals::Anchor;
 use crate::config::EtadConfig;
 use crate::nn::layers::basic::{Conv, ConvNormRelu, ConvShape, Lstm, Mlp};
@@ -140,6 +140,7 @@ pub struct Etad {
     boundary: (Conv, Conv),
     stages: Vec<Stage>,
     class_head: Option<Mlp>,
+    constants: Constants,
     config: EtadConfig,
 }
 
@@ -166,10 +167,8 @@ pub struct Batch {
     pub x: Tensor,
     /// Proposals.
     pub proposals: Proposals,
-    /// Startness `[B, T]`.
-    pub start: Tensor,
-    /// Endness `[B, T]`.
-    pub end: Tensor,
+    /// Startness and endness, `[2, B, T]`.
+    pub boundaries: Tensor,
     /// Matched instance of every proposal, `[N, 2]` in 0..1.
     pub matched: Tensor,
     /// Class of the matched instance, `[N]`; used by the class head.
@@ -218,13 +217,14 @@ impl Etad {
             boundary: (tem(params, "tem.0", h, 3, 4), tem(params, "tem.2", 2, 1, 1)),
             stages: (0..config.stage_tiou.len()).map(|i| Stage::new(params, i, config)).collect(),
             class_head: classes.map(|n| Mlp::new(params, "class_head", &[config.fc, config.fc, n + 1])),
+            constants: Constants::new(config.positive_tiou, params.device()),
             config: config.clone(),
         }
     }
 
     /// Startness and endness `[B, 2, T]` from the aggregated features.
     fn boundaries(&self, x: &Tensor) -> Tensor {
-        self.boundary.1.forward(&self.boundary.0.forward(x).relu()).sigmoid()
+        self.boundary.1.forward(&self.boundary.0.forward(x).relu()).to_kind(Kind::Float).sigmoid()
     }
 
     fn align(&self, anchors: &Tensor, layout: &Layout, time: i64) -> RoiAlign {
@@ -241,10 +241,10 @@ impl Etad {
         let precision = if self.config.autocast { Precision::Bfloat16 } else { Precision::Float };
         let x = self.aggregation.forward(&batch.x);
         let boundaries = self.boundaries(&x);
-        let start = balanced_cross_entropy(&batch.start, &boundaries.select(1, 0));
-        let end = balanced_cross_entropy(&batch.end, &boundaries.select(1, 1));
-        let mut terms: Terms = vec![("tem_start".into(), start.detach()), ("tem_end".into(), end.detach())];
-        let mut trunk = start + end;
+        let of_boundaries = balanced_cross_entropy(&batch.boundaries, &boundaries.transpose(0, 1));
+        let mut terms = Terms::new();
+        terms.add(["tem_start", "tem_end"], &of_boundaries);
+        let mut trunk = of_boundaries.sum(Kind::Float);
         let mut cost = trunk.detach().copy();
         let Proposals { segments, layout } = &batch.proposals;
         let mut anchors = segments.shallow_clone();
@@ -254,16 +254,16 @@ impl Etad {
             let graft = Graft::open(&features, |y| align.forward(y, precision));
             let output = stage.heads(&graft.output);
             let targets = stage_targets(batch, &anchors, time);
-            let thresholds = StageThresholds { regress: self.config.stage_tiou[i], positive: self.config.positive_tiou };
-            let (mut total, values) = losses::stage(&output.iou, &output.reg, &targets, &batch.draws[i], thresholds);
-            terms.extend(losses::STAGE_TERMS.iter().zip(values).map(|(name, v)| (format!("s{i}.{name}"), v)));
+            let (iou, reg, regress) = (&output.iou, &output.reg, self.config.stage_tiou[i]);
+            let (mut total, values) = losses::stage(iou, reg, &targets, &batch.draws[i], &self.constants, regress);
+            terms.add(losses::STAGE_TERMS.map(|name| format!("s{i}.{name}")), &values);
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
                 let logits = head.forward(&output.embedding).to_kind(Kind::Float);
                 let loss = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw);
-                terms.push(("class".into(), loss.detach()));
-                total += loss * self.config.class_weight;
+                terms.add(["class"], &loss);
+                total = total + loss * self.config.class_weight;
             }
-            terms.push((format!("s{i}"), total.detach()));
+            terms.add([format!("s{i}")], &total);
             cost += total.detach();
             let leaf = gradients.add(params, &total, &[&graft.output]).pop().flatten();
             if let Some(gradient) = leaf {
@@ -273,7 +273,7 @@ impl Etad {
             inspect(StageTrace { anchors, iou: output.iou.detach(), reg: output.reg.detach(), refined: refined.shallow_clone() });
             anchors = refined;
         }
-        terms.push(("cost".into(), cost));
+        terms.add(["cost"], &cost);
         gradients.add(params, &trunk, &[]);
         terms
     }
@@ -293,7 +293,7 @@ impl Etad {
             segments.push(current.shallow_clone());
             iou.push(output.iou);
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
-                let logits = head.forward(&output.embedding);
+                let logits = head.forward(&output.embedding).to_kind(Kind::Float);
                 classes = Some(logits.softmax(1, Kind::Float).narrow(1, 0, logits.size()[1] - 1));
             }
         }
@@ -321,8 +321,9 @@ fn refine(anchors: &Tensor, reg: &Tensor) -> Tensor {
 /// Row-wise tIoU of two lists of segments `[N, 2]`.
 pub fn overlap(a: &Tensor, b: &Tensor) -> Tensor {
     let column = |x: &Tensor, j: i64| x.select(1, j);
-    let inter = (column(a, 1).minimum(&column(b, 1)) - column(a, 0).maximum(&column(b, 0))).clamp_min(0.0);
-    let union = (column(a, 1) - column(a, 0)) + (column(b, 1) - column(b, 0)) - &inter;
+    let ((s1, e1), (s2, e2)) = ((column(a, 0), column(a, 1)), (column(b, 0), column(b, 1)));
+    let inter = (e1.minimum(&e2) - s1.maximum(&s2)).clamp_min(0.0);
+    let union = (e1 - s1) + (e2 - s2) - &inter;
     inter / union.clamp_min(1e-8)
 }
 
@@ -333,18 +334,15 @@ fn stage_targets(batch: &Batch, proposals: &Tensor, time: i64) -> StageTargets {
     let (s, e) = (column(proposals, 0), column(proposals, 1));
     let (gs, ge) = (column(&batch.matched, 0), column(&batch.matched, 1));
     let overlap = overlap(proposals, &batch.matched);
-    let (length, wanted) = ((&e - &s).clamp_min(1e-6), (&ge - &gs).clamp_min(1e-6));
-    let (ds, de) = ((gs - &s) / &length, (ge - &e) / &length);
-    let centre = (&ds + &de) * 0.5;
-    let width = (wanted / length + 1e-6).log();
+    let (length, wanted) = ((&e - &s).clamp_min(1e-6), (ge - gs).clamp_min(1e-6));
+    let ends = (&batch.matched - proposals) / length.unsqueeze(1);
+    let centre = ends.mean_dim([1].as_slice(), true, Kind::Float);
+    let width = (wanted / length + 1e-6).log().unsqueeze(1);
     // Row of every proposal in the flattened [B * T] boundary curves.
     let first_cell = batch.proposals.layout.owners() * time;
-    let gather = |curve: &Tensor, at: &Tensor| {
-        let cell = (at * time as f64).to_kind(Kind::Int64).clamp(0, time - 1) + &first_cell;
-        curve.reshape([-1]).index_select(0, &cell)
-    };
-    let (start, end) = (gather(&batch.start, &s), gather(&batch.end, &e));
-    StageTargets { overlap, offsets: [ds, de, centre, width], start, end }
+    let cells = (proposals.transpose(0, 1) * time as f64).to_kind(Kind::Int64).clamp(0, time - 1) + first_cell;
+    let at = batch.boundaries.flatten(1, 2).gather(1, &cells, false);
+    StageTargets { overlap, offsets: Tensor::cat(&[ends, centre, width], 1), start: at.get(0), end: at.get(1) }
 }
 
 #[cfg(test)]

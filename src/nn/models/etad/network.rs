@@ -89,13 +89,12 @@ impl EtadNetwork {
         let floats = |values: &[f32], shape: &[i64]| transfer::send_slice(values, shape, device);
         let draws = floats(&draws, &[-1, n as i64]);
         let of_stage = |i: usize| {
-            let row = |k: usize| draws.get((i * DRAWS_PER_STAGE + k) as i64);
-            Draws { iou_class: row(0), iou_mid: row(1), iou_low: row(2), start: row(3), end: row(4) }
+            let first = (i * DRAWS_PER_STAGE) as i64;
+            Draws { class: draws.narrow(0, first, 3), mid: draws.get(first + 3), low: draws.get(first + 4) }
         };
         Batch {
             x: batch.x.shallow_clone(),
-            start: floats(&start, &[inputs, time as i64]),
-            end: floats(&end, &[inputs, time as i64]),
+            boundaries: floats(&[start, end].concat(), &[2, inputs, time as i64]),
             matched: floats(&matched, &[-1, 2]),
             classes: transfer::send_slice(&classes, &[-1], device),
             draws: (0..stages).map(of_stage).collect(),

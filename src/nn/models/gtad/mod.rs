@@ -139,12 +139,14 @@ impl Gtad {
         let x = self.enter.forward(x).relu_();
         let x = self.base.forward(&x, &nearest(&x, NEIGHBOURS));
         let neighbours = nearest(&x, NEIGHBOURS);
-        let boundary = |(block, conv): &(GcNext, TimeConv)| conv.forward(&block.forward(&x, &neighbours)).squeeze_dim(1).sigmoid();
+        let boundary = |(block, conv): &(GcNext, TimeConv)| {
+            conv.forward(&block.forward(&x, &neighbours)).squeeze_dim(1).to_kind(Kind::Float).sigmoid()
+        };
         let features = self.graph.forward(&x, &neighbours);
         // The context of a cell: the mean of those nearest to it.
         let context = pick(&features, &nearest(&features, NEIGHBOURS));
         let context = context.unflatten(2, [-1, NEIGHBOURS]).mean_dim(3, false, Kind::Float);
-        Cells { products: self.multiply(&features, &context), start: boundary(&self.start), end: boundary(&self.end) }
+        Cells { products: self.multiply(&features, &context).to_kind(Kind::Float), start: boundary(&self.start), end: boundary(&self.end) }
     }
 
     /// Features and context `[B, C, T]` times the weights of every bin: `[B, T, bins * O]`. Where both have as many bins, a
@@ -180,7 +182,7 @@ impl Gtad {
             x = y.relu_();
         }
         let features = x.permute([0, 2, 3, 1]).contiguous();
-        Map { iou: pointwise(&features, &parts.score).sigmoid(), features }
+        Map { iou: pointwise(&features, &parts.score).to_kind(Kind::Float).sigmoid(), features }
     }
 
     /// Computes the losses of a batch and adds their gradients. `x` `[B, C, T]`.
@@ -203,17 +205,20 @@ impl Gtad {
             ),
         };
         let mut cost = &regression * config.map_weights.0 + &classification * config.map_weights.1;
-        let mut terms: Terms = vec![("pem_reg".into(), regression.detach()), ("pem_cls".into(), classification.detach())];
-        terms.push(("subgraph".into(), cost.detach()));
+        let mut terms = Terms::new();
+        terms.add(["pem_reg"], &regression);
+        terms.add(["pem_cls"], &classification);
+        terms.add(["subgraph"], &cost);
         if let (Some(head), Some((anchors, classes))) = (&self.class_head, &targets.classes) {
             let rows = map.features.flatten(0, 2).index_select(0, anchors);
             let loss = pointwise(&rows, head).cross_entropy_for_logits(classes);
-            terms.push(("class".into(), loss.detach()));
-            cost += loss * config.class_weight;
+            terms.add(["class"], &loss);
+            cost = cost + loss * config.class_weight;
         }
-        let node = balanced_cross_entropy(&targets.start, &cells.start) + balanced_cross_entropy(&targets.end, &cells.end);
-        terms.push(("node".into(), node.detach()));
-        terms.push(("cost".into(), (&cost + &node).detach()));
+        let stacked = |start: &Tensor, end: &Tensor| Tensor::stack(&[start, end], 0);
+        let node = balanced_cross_entropy(&stacked(&targets.start, &targets.end), &stacked(&cells.start, &cells.end)).sum(Kind::Float);
+        terms.add(["node"], &node);
+        terms.add(["cost"], &(&cost + &node));
         let leaf = gradients.add(params, &cost, &[&graft.output]).pop().flatten().expect("the losses read the map");
         drop((map, cost));
         let (of_products, of_bias) = tch::no_grad(|| self.align.backward(&graft.output, &leaf));

@@ -63,10 +63,10 @@ fn detector(f: &mut Fixture, small: &Small) -> Result<(), Error> {
         f.compare(&format!("out.s{i}.reg"), &trace.reg, OUTPUT)?;
         f.compare(&format!("out.s{i}.anchors_out"), &trace.refined, OUTPUT)?;
     }
-    for (name, value) in &terms {
+    for (name, value) in terms.read() {
         let key = format!("loss.{name}");
         if f.has(&key) {
-            f.compare(&key, value, OUTPUT)?;
+            f.compare(&key, &Tensor::from(value), OUTPUT)?;
         }
     }
     if let Some(gradient) = gradients.of_watched() {
@@ -184,7 +184,7 @@ fn loss_functions(f: &mut Fixture) -> Result<(), Error> {
     };
     for case in ["bal_typical", "bal_allneg", "bal_allpos"] {
         let p = f.get(&format!("{case}.pred"))?.set_requires_grad(true);
-        let loss = balanced_cross_entropy(&f.get(&format!("{case}.gt"))?, &p);
+        let loss = balanced_cross_entropy(&f.get(&format!("{case}.gt"))?.unsqueeze(0), &p.unsqueeze(0)).squeeze();
         compare(f, format!("{case}.loss"), &p, loss, format!("{case}.grad"))?;
     }
     for case in ["typical", "no_pos", "pos_majority", "no_mid"] {
@@ -197,10 +197,11 @@ fn loss_functions(f: &mut Fixture) -> Result<(), Error> {
             let Some(threshold) = key.rsplit('_').next().and_then(|t| t.parse::<f64>().ok()) else { continue };
             let grad = format!("{key}.grad");
             if key.contains("bce") {
-                let loss = losses::sampled_cross_entropy(&p, &gt, threshold, &bce);
+                let threshold = Tensor::from(threshold as f32).to_device(device());
+                let loss = losses::sampled_cross_entropy(&p, &gt, &threshold, &bce);
                 compare(f, key, &p, loss, grad)?;
             } else {
-                let loss = losses::smooth_l1_above(&reg, &greg, &gt, threshold);
+                let loss = losses::smooth_l1_above(&reg.unsqueeze(1), &greg.unsqueeze(1), &gt, threshold).squeeze();
                 compare(f, key, &reg, loss, grad)?;
             }
         }

@@ -100,21 +100,15 @@ impl Small {
     pub fn batch(&self, f: &Fixture, x: Tensor, anchors: &str, truth: &str, noise: &str) -> Result<Batch, Error> {
         let draws = (0..self.config.stage_tiou.len()).map(|s| {
             let draw = |name: &str| f.get(&format!("{noise}noise.s{s}.{name}"));
-            Ok(Draws {
-                iou_class: draw("iou_cls")?,
-                iou_mid: draw("iou_mid")?,
-                iou_low: draw("iou_low")?,
-                start: draw("cls_start")?,
-                end: draw("cls_end")?,
-            })
+            let class = [draw("iou_cls")?, draw("cls_start")?, draw("cls_end")?];
+            Ok(Draws { class: Tensor::stack(&class, 0), mid: draw("iou_mid")?, low: draw("iou_low")? })
         });
         let anchors = pairs(&f.get(anchors)?);
         let n = anchors.iter().map(Vec::len).sum::<usize>() as i64;
         Ok(Batch {
             x,
             proposals: Proposals::new(&anchors, device()),
-            start: f.get(&format!("{truth}start"))?,
-            end: f.get(&format!("{truth}end"))?,
+            boundaries: Tensor::stack(&[f.get(&format!("{truth}start"))?, f.get(&format!("{truth}end"))?], 0),
             matched: f.get(&format!("{truth}bbox"))?.view([-1, 2]),
             classes: Tensor::zeros([n], (Kind::Int64, device())),
             draws: draws.collect::<Result<_, Error>>()?,

@@ -10,7 +10,6 @@ use tch::{Kind, Tensor};
 use super::network::{GRADIENT, OUTPUT, Small};
 use crate::config::settings::Optimiser;
 use crate::nn::models::etad::overlap;
-use crate::nn::network::Terms;
 use crate::nn::optim::{Adam, AdamOptions, Gradients};
 use crate::nn::parity::fixture::{Error, Fixture};
 
@@ -55,8 +54,8 @@ pub(super) fn check(f: &mut Fixture, small: &Small) -> Result<(), Error> {
         for (stage, anchors) in anchors.iter().enumerate() {
             promise.crossed.extend(crossings(f, small, updates, stage, anchors, &batch.matched)?);
         }
-        let terms = terms.into_iter().map(|(name, value)| (format!("{prefix}loss.{name}"), value));
-        let terms: Terms = terms.filter(|(key, _)| f.has(key)).collect();
+        let terms = terms.read().into_iter().map(|(name, value)| (format!("{prefix}loss.{name}"), value));
+        let terms: Vec<(String, f64)> = terms.filter(|(key, _)| f.has(key)).collect();
         for (key, _) in &terms {
             promise.losses = promise.losses.max(distance(f, key)?.0);
         }
@@ -64,7 +63,7 @@ pub(super) fn check(f: &mut Fixture, small: &Small) -> Result<(), Error> {
         promise.norm = promise.norm.max(distance(f, &norm)?.1);
         let (of_losses, of_norm) = if updates == 0 { (OUTPUT, GRADIENT) } else { (LATER, LATER_NORM) };
         for (key, value) in terms {
-            f.compare(&key, &value, of_losses)?;
+            f.compare(&key, &Tensor::from(value), of_losses)?;
             promise.relax(f, promise.losses);
         }
         f.compare_relative(&norm, gradients.norm().double_value(&[]), of_norm)?;

@@ -7,6 +7,8 @@ mod device;
 mod gpm;
 #[cfg(feature = "nvml")]
 mod nvidia;
+#[cfg(feature = "nvml")]
+mod owner;
 #[cfg(all(test, feature = "nvml"))]
 mod tests;
 #[cfg(feature = "nvml")]
@@ -75,7 +77,7 @@ pub struct Gpu {
 /// There is no NVIDIA driver here, or this build leaves NVML out.
 #[cfg(feature = "nvml")]
 pub fn list() -> Result<Vec<Gpu>, Absent> {
-    nvidia::list(nvidia::driver()?)
+    owner::Owner::of_driver()?.ask(nvidia::list)?
 }
 
 /// The NVIDIA GPUs of this machine.

@@ -1,8 +1,7 @@
 //! NVML and the sensor made of all its devices.
 
-use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nvml_wrapper::error::NvmlError;
@@ -10,17 +9,17 @@ use nvml_wrapper::{Device, Nvml};
 
 use super::Gpu;
 use super::device::Parts;
+use super::owner::Owner;
 use super::visible::{Identity, visible};
 use crate::profile::sensor::{Absent, Channel, Missing, Reading, Sensor};
 
 /// NVML's own windows are longer (utilisation: a sixth of a second and more), and a call costs far more than a file of /proc.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// The driver's library as it is always installed; the name without a number is for compilers and often absent.
-const LIBRARY: &str = "libnvidia-ml.so.1";
-
 /// All NVIDIA GPUs as one sensor.
 pub struct Gpus {
+    owner: &'static Owner,
+    /// At the owner's while they are read.
     parts: Vec<Box<dyn Sensor>>,
     channels: Vec<Channel>,
     missing: Vec<Missing>,
@@ -33,7 +32,7 @@ impl Gpus {
     /// # Errors
     /// There is no NVIDIA driver here, or no GPU that is visible.
     pub fn open(pid: u32) -> Result<Self, Absent> {
-        Self::of(driver()?, pid)
+        Self::of(Owner::of_driver()?, pid)
     }
 
     /// The same with another library in the driver's place. It stays loaded.
@@ -41,28 +40,13 @@ impl Gpus {
     /// # Errors
     /// As [`Gpus::open`].
     pub fn open_with(library: &Path, pid: u32) -> Result<Self, Absent> {
-        Self::of(Box::leak(Box::new(load(library.as_os_str())?)), pid)
+        Self::of(Box::leak(Box::new(Owner::start(library.as_os_str())?)), pid)
     }
 
-    fn of(nvml: &'static Nvml, pid: u32) -> Result<Self, Absent> {
-        let devices = devices(nvml)?;
-        if devices.is_empty() {
-            return Err(Absent::because("the NVIDIA driver sees no GPU"));
-        }
-        let order = std::env::var("CUDA_DEVICE_ORDER").is_ok_and(|order| order == "PCI_BUS_ID");
-        let variable = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-        let identities: Vec<Identity> = devices.iter().map(|device| identity(device)).collect();
-        let seen = visible(variable.as_deref(), order, &identities);
-        let mut all = Parts::default();
-        for (index, device) in devices.into_iter().enumerate().filter(|(index, _)| seen[*index]) {
-            all.add_device(nvml, index, &Arc::new(device), pid);
-        }
-        let Parts { parts, missing } = all;
-        if parts.is_empty() && missing.is_empty() {
-            return Err(Absent::because(format!("CUDA_VISIBLE_DEVICES={} hides every GPU", variable.unwrap_or_default())));
-        }
+    pub(super) fn of(owner: &'static Owner, pid: u32) -> Result<Self, Absent> {
+        let Parts { parts, missing } = owner.ask(move |nvml| parts(nvml, pid))??;
         let channels = parts.iter().flat_map(|part| part.channels().to_vec()).collect();
-        Ok(Self { parts, channels, missing })
+        Ok(Self { owner, parts, channels, missing })
     }
 
     /// What the devices or their driver refused, with the reasons.
@@ -77,7 +61,19 @@ impl Sensor for Gpus {
     }
 
     fn read(&mut self, reading: &mut Reading) {
-        self.parts.iter_mut().for_each(|part| part.read(reading));
+        let mut parts = std::mem::take(&mut self.parts);
+        let read = move |_: &'static Nvml| {
+            let mut reading = Reading::default();
+            parts.iter_mut().for_each(|part| part.read(&mut reading));
+            (parts, reading.values)
+        };
+        match self.owner.ask(read) {
+            Ok((parts, values)) => {
+                self.parts = parts;
+                values.into_iter().for_each(|value| reading.push(value));
+            }
+            Err(absent) => self.channels.iter().for_each(|_| reading.push(Err(absent.clone()))),
+        }
     }
 
     fn period(&self) -> Duration {
@@ -85,20 +81,32 @@ impl Sensor for Gpus {
     }
 }
 
-/// NVML, loaded once and kept to the end of the process.
-pub(super) fn driver() -> Result<&'static Nvml, Absent> {
-    static DRIVER: OnceLock<Result<Nvml, Absent>> = OnceLock::new();
-    DRIVER.get_or_init(|| load(OsStr::new(LIBRARY))).as_ref().map_err(Clone::clone)
+impl Drop for Gpus {
+    fn drop(&mut self) {
+        // Samples are given back to NVML.
+        let parts = std::mem::take(&mut self.parts);
+        let _ = self.owner.ask(move |_| drop(parts));
+    }
 }
 
-fn load(library: &OsStr) -> Result<Nvml, Absent> {
-    Nvml::builder().lib_path(library).init().map_err(|error| match error {
-        NvmlError::LibloadingError(_) => Absent::because("no NVIDIA driver is installed (libnvidia-ml.so.1); install it to use a GPU"),
-        NvmlError::DriverNotLoaded => Absent::because("the NVIDIA driver is installed but not loaded; `modprobe nvidia`"),
-        NvmlError::LibRmVersionMismatch => Absent::because("the NVIDIA driver and its library differ in version; restart the machine"),
-        NvmlError::FailedToLoadSymbol(_) => Absent::because("libnvidia-ml.so.1 is no NVML; reinstall the NVIDIA driver"),
-        error => error.into(),
-    })
+/// All that the visible devices tell.
+fn parts(nvml: &'static Nvml, pid: u32) -> Result<Parts, Absent> {
+    let devices = devices(nvml)?;
+    if devices.is_empty() {
+        return Err(Absent::because("the NVIDIA driver sees no GPU"));
+    }
+    let order = std::env::var("CUDA_DEVICE_ORDER").is_ok_and(|order| order == "PCI_BUS_ID");
+    let variable = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let identities: Vec<Identity> = devices.iter().map(|device| identity(device)).collect();
+    let seen = visible(variable.as_deref(), order, &identities);
+    let mut all = Parts::default();
+    for (index, device) in devices.into_iter().enumerate().filter(|(index, _)| seen[*index]) {
+        all.add_device(nvml, index, &Arc::new(device), pid);
+    }
+    if all.parts.is_empty() && all.missing.is_empty() {
+        return Err(Absent::because(format!("CUDA_VISIBLE_DEVICES={} hides every GPU", variable.unwrap_or_default())));
+    }
+    Ok(all)
 }
 
 fn devices(nvml: &Nvml) -> Result<Vec<Device<'_>>, Absent> {

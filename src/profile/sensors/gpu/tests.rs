@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::held::values;
 use super::Gpus;
-use super::nvidia::driver;
+use super::owner::Owner;
 use crate::profile::sensor::{Absent, Kind, Origin, Scope, Sensor};
 
 /// Compiles a variant of the library.
@@ -127,6 +127,21 @@ fn instances_of_a_partitioned_gpu_have_their_own_memory_and_activity_but_no_powe
     assert_eq!(found["gpu0.power"], Ok(301.0));
 }
 
+/// The driver in question ends the process when two threads are in it at once.
+#[test]
+fn recorders_of_many_cells_reach_the_driver_from_one_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library(folder.path(), "one_thread");
+    let owner: &'static Owner = Box::leak(Box::new(Owner::start(library.as_os_str()).unwrap()));
+    let cell = || {
+        let mut gpus = Gpus::of(owner, std::process::id()).unwrap();
+        for _ in 0..200 {
+            assert_eq!(read(&mut gpus)["gpu0.use"], Ok(73.0));
+        }
+    };
+    std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(cell))));
+}
+
 #[test]
 fn two_gpus_are_told_apart() {
     let gpus = open("two_gpus").unwrap();
@@ -142,5 +157,6 @@ fn a_driver_that_is_not_loaded_or_not_there_is_a_sentence() {
     let libc = Gpus::open_with(Path::new("libc.so.6"), 1).err().unwrap();
     assert!(libc.0.contains("no NVML"), "{libc}");
     // Of this machine both are true: it has one, or says that it has none.
-    assert!(driver().map_or_else(|e| !e.0.is_empty(), |nvml| nvml.device_count().is_ok()));
+    let count = Owner::of_driver().and_then(|owner| owner.ask(|nvml| nvml.device_count().is_ok()));
+    assert!(count.map_or_else(|e| !e.0.is_empty(), |counted| counted));
 }
