@@ -29,6 +29,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn etalon_foreach_norm(tensors: *const Handle, count: usize, norms: *mut Handle) -> *mut c_char;
     fn etalon_foreach_mul(tensors: *const Handle, count: usize, factor: Handle, products: *mut Handle) -> *mut c_char;
+    fn etalon_pin(tensor: Handle, pinned: *mut Handle) -> *mut c_char;
     fn etalon_foreach_lerp(tensors: *const Handle, ends: *const Handle, count: usize, share: f64) -> *mut c_char;
 }
 
@@ -87,6 +88,12 @@ pub fn scaled(tensors: &[&Tensor], factor: &Tensor) -> Vec<Tensor> {
     let list = handles(tensors);
     // SAFETY: as for `norm`.
     made(tensors.len(), |products| unsafe { etalon_foreach_mul(list.as_ptr(), list.len(), handle(factor), products) })
+}
+
+/// The tensor in page-locked memory (tch's binding names a device, which libtorch no longer wants to hear).
+pub fn pinned(tensor: &Tensor) -> Tensor {
+    // SAFETY: a live tensor, and room for one handle.
+    made(1, |pinned| unsafe { etalon_pin(handle(tensor), pinned) }).remove(0)
 }
 
 /// Moves every tensor towards its like in `ends` by `share` of the way.

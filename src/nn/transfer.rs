@@ -5,6 +5,8 @@ use std::cell::Cell;
 
 use tch::{Device, Kind, Tensor};
 
+use super::lists;
+
 thread_local! {
     static READS: Cell<u64> = const { Cell::new(0) };
 }
@@ -40,14 +42,9 @@ pub fn read_numbers(tensors: &[&Tensor]) -> Vec<f64> {
 /// do.
 pub fn send(tensor: &Tensor, device: Device) -> Tensor {
     if device.is_cuda() && tensor.device() == Device::Cpu {
-        return pin(tensor, device).to_device_(device, tensor.kind(), true, false);
+        return lists::pinned(tensor).to_device_(device, tensor.kind(), true, false);
     }
     tensor.to_device(device)
-}
-
-/// The same values in memory that `device` can fetch by itself; unchanged for the CPU. For the loader's thread.
-pub fn pin(tensor: &Tensor, device: Device) -> Tensor {
-    if device.is_cuda() && !tensor.is_pinned(device) { tensor.pin_memory(device) } else { tensor.shallow_clone() }
 }
 
 /// As [`send`], of a list of numbers with a shape.

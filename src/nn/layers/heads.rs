@@ -3,7 +3,9 @@
 use tch::{Kind, Tensor};
 
 use super::masked::{ChannelNorm, ConvSpec, Mask, MaskedConv1d, Scale, Tower};
+use crate::nn::formulation::Formulation;
 use crate::nn::params::Params;
+use crate::nn::transfer;
 
 /// Widths and depth of a head.
 #[derive(Clone, Copy)]
@@ -23,6 +25,57 @@ impl HeadShape {
     }
 }
 
+/// All levels side by side, with an empty cell between them: what a convolution of three cells sees at the end of a level is the
+/// zeros that it would see behind it.
+struct Joined {
+    /// `[B, C, S]`, zero in the cells between levels.
+    x: Tensor,
+    mask: Mask,
+    /// Ones, and zeros in the cells between levels, `[1, 1, S]`.
+    apart: Tensor,
+    lengths: Vec<i64>,
+}
+
+impl Joined {
+    fn new(levels: &[Tensor], masks: &[Mask]) -> Self {
+        let lengths: Vec<i64> = levels.iter().map(|x| x.size()[2]).collect();
+        let padded: Vec<Tensor> = levels.iter().map(|x| x.transpose(1, 2).constant_pad_nd([0, 0, 0, 1])).collect();
+        let ones: Vec<f32> = lengths.iter().flat_map(|&n| (0..=n).map(move |t| f32::from(t < n))).collect();
+        Self {
+            x: Tensor::cat(&padded, 1).transpose(1, 2),
+            mask: Mask::join(masks),
+            apart: transfer::send_slice(&ones, &[1, 1, -1], levels[0].device()),
+            lengths,
+        }
+    }
+
+    fn with(self, x: Tensor) -> Self {
+        Self { x, ..self }
+    }
+
+    fn split(&self) -> Vec<Tensor> {
+        let mut first = 0;
+        let level = |&length: &i64| {
+            let part = self.x.narrow(2, first, length);
+            first += length + 1;
+            part
+        };
+        self.lengths.iter().map(level).collect()
+    }
+}
+
+/// What a tower and its output make of every level, `[B, C', T_l]` in single precision: level by level on the CPU, of all at once on a device.
+fn on_levels(levels: &[Tensor], masks: &[Mask], tower: &Tower, output: &MaskedConv1d) -> Vec<Tensor> {
+    if Formulation::of(levels[0].device()) == Formulation::Host {
+        let one = |(x, mask): (&Tensor, &Mask)| output.forward(&tower.forward(x, mask), mask).to_kind(Kind::Float);
+        return levels.iter().zip(masks).map(one).collect();
+    }
+    let joined = Joined::new(levels, masks);
+    let inner = tower.forward_apart(&joined.x, &joined.mask, &joined.apart);
+    let outer = output.forward(&inner, &joined.mask).to_kind(Kind::Float);
+    joined.with(outer).split()
+}
+
 /// Logits of classes, which begin at a probability of 1 %.
 pub struct ClassHead {
     tower: Tower,
@@ -39,7 +92,7 @@ impl ClassHead {
 
     /// Levels `[B, C, T_l]` → `[B, classes, T_l]`.
     pub fn forward(&self, levels: &[Tensor], masks: &[Mask]) -> Vec<Tensor> {
-        levels.iter().zip(masks).map(|(x, mask)| self.output.forward(&self.tower.forward(x, mask), mask).to_kind(Kind::Float)).collect()
+        on_levels(levels, masks, &self.tower, &self.output)
     }
 }
 
@@ -69,10 +122,8 @@ impl OffsetHead {
 
     /// Levels `[B, C, T_l]` → `[B, outputs, T_l]`.
     pub fn forward(&self, levels: &[Tensor], masks: &[Mask]) -> Vec<Tensor> {
-        let one = |((x, mask), scale): ((&Tensor, &Mask), &Scale)| {
-            scale.forward(&self.output.forward(&self.tower.forward(x, mask), mask).to_kind(Kind::Float)).relu()
-        };
-        levels.iter().zip(masks).zip(&self.scales).map(one).collect()
+        let levels = on_levels(levels, masks, &self.tower, &self.output);
+        levels.iter().zip(&self.scales).map(|(x, scale)| scale.forward(x).relu()).collect()
     }
 }
 

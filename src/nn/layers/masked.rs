@@ -33,6 +33,12 @@ impl Mask {
         (0..levels).map(down).collect()
     }
 
+    /// The masks of several levels side by side, each with an empty cell behind it.
+    pub fn join(levels: &[Self]) -> Self {
+        let padded: Vec<Tensor> = levels.iter().map(|mask| mask.tensor.constant_pad_nd([0, 1])).collect();
+        Self { tensor: Tensor::cat(&padded, 2), whole: levels.iter().all(|mask| mask.whole) }
+    }
+
     /// Whether no cell is padding.
     pub fn is_whole(&self) -> bool {
         self.whole
@@ -231,6 +237,11 @@ impl Tower {
     /// `[B, C, T]` → `[B, C', T]`.
     pub fn forward(&self, x: &Tensor, mask: &Mask) -> Tensor {
         self.layers.iter().fold(x.shallow_clone(), |x, (conv, norm)| norm.forward(&conv.forward(&x, mask)).relu())
+    }
+
+    /// As [`Tower::forward`] for several levels side by side: the cells between them (zero in `apart` `[1, 1, T]`) stay empty.
+    pub fn forward_apart(&self, x: &Tensor, mask: &Mask, apart: &Tensor) -> Tensor {
+        self.layers.iter().fold(x.shallow_clone(), |x, (conv, norm)| norm.forward(&conv.forward(&x, mask)).relu() * apart)
     }
 }
 

@@ -84,6 +84,11 @@ char* etalon_foreach_mul(Handle const* tensors, size_t count, Handle factor, Han
   return attempt([&] { hand_out(at::_foreach_mul(list(tensors, count), *factor), products); });
 }
 
+// The tensor in page-locked memory, from which a CUDA device fetches by itself.
+char* etalon_pin(Handle tensor, Handle* pinned) noexcept {
+  return attempt([&] { hand_out({tensor->pin_memory()}, pinned); });
+}
+
 // Moves every tensor towards its like in `ends` by a share of the way.
 char* etalon_foreach_lerp(Handle const* tensors, Handle const* ends, size_t count, double share) noexcept {
   return attempt([&] { at::_foreach_lerp_(list(tensors, count), list(ends, count), share); });
