@@ -5,9 +5,10 @@ SHELL  := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
 
-# libtorch_cpu.so of the wheel names the CUDA runtime and CUPTI, also where no GPU is used.
+# libtorch_cpu.so of the wheel names the CUDA runtime and CUPTI, also where no GPU is used; the headers of both and of crt are for
+# what is opened on a GPU only (src/nn/shim/graph.cpp).
 TORCH := torch==2.11.0
-PINS  := $(TORCH) nvidia-cuda-runtime==13.5.37 nvidia-cuda-cupti==13.5.25
+PINS  := $(TORCH) nvidia-cuda-runtime==13.5.37 nvidia-cuda-cupti==13.5.25 nvidia-cuda-crt==13.5.37
 # Its wheel holds a static ffmpeg program, which experiments on videos need.
 FFMPEG := imageio-ffmpeg==0.8.1
 # CUDA=1 adds the wheels that a GPU needs.

@@ -60,6 +60,42 @@ fn compile_shim(libtorch: &Path) {
         .include(libtorch.join("include"))
         .files(SOURCES)
         .compile("etalon_shim");
+    compile_graph(libtorch, &abi);
+}
+
+/// A library that only a machine with a GPU can open, which the program carries inside; empty without the CUDA headers.
+#[cfg(feature = "torch")]
+fn compile_graph(libtorch: &Path, abi: &str) {
+    const SOURCE: &str = "src/nn/shim/graph.cpp";
+    rerun_if_changed(Path::new(SOURCE));
+    let library = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("graph.so");
+    std::fs::write(&library, []).expect("OUT_DIR can be written");
+    // Beside torch in the same folder of packages.
+    let cuda = libtorch.parent().map(|packages| packages.join("nvidia/cu13/include")).unwrap_or_default();
+    if !cuda.join("crt/host_config.h").exists() || !libtorch.join("include/ATen/cuda/CUDAGraph.h").exists() {
+        println!("cargo:warning=no CUDA headers beside libtorch: this build has no CUDA graphs");
+        return;
+    }
+    let compiled = cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .get_compiler()
+        .to_command()
+        .args(["-shared", "-fPIC", "-O1", "-DNDEBUG"])
+        .arg(format!("-D_GLIBCXX_USE_CXX11_ABI={abi}"))
+        .arg("-I")
+        .arg(libtorch.join("include"))
+        .arg("-I")
+        .arg(&cuda)
+        .arg(SOURCE)
+        .arg("-o")
+        .arg(&library)
+        .status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        let _ = std::fs::write(&library, []);
+        println!("cargo:warning={SOURCE} does not compile with these CUDA headers: this build has no CUDA graphs");
+    }
 }
 
 #[cfg(not(feature = "torch"))]

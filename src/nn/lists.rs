@@ -26,6 +26,8 @@ unsafe extern "C" {
         squares: *const Handle,
         count: usize,
         adam: *const FusedAdam,
+        lr: Handle,
+        step: Handle,
     ) -> *mut c_char;
     fn etalon_foreach_norm(tensors: *const Handle, count: usize, norms: *mut Handle) -> *mut c_char;
     fn etalon_foreach_mul(tensors: *const Handle, count: usize, factor: Handle, products: *mut Handle) -> *mut c_char;
@@ -64,6 +66,15 @@ pub struct Moved<'a> {
 
 /// One update of all `moved`, of one device and type.
 pub fn adam(moved: &[Moved<'_>], with: AdamStep) {
+    fused(moved, with, (std::ptr::null_mut(), std::ptr::null_mut()));
+}
+
+/// As [`adam`], with the rate and the count read from scalar tensors of the device when it gets there.
+pub fn adam_by_clock(moved: &[Moved<'_>], with: AdamStep, (lr, step): (&Tensor, &Tensor)) {
+    fused(moved, with, (handle(lr), handle(step)));
+}
+
+fn fused(moved: &[Moved<'_>], with: AdamStep, (rate, count): (Handle, Handle)) {
     let column = |of: fn(&Moved<'_>) -> Handle| moved.iter().map(of).collect::<Vec<_>>();
     let (parameters, gradients) = (column(|m| handle(m.parameter)), column(|m| handle(m.gradient)));
     let (means, squares) = (column(|m| handle(m.mean)), column(|m| handle(m.square)));
@@ -71,7 +82,16 @@ pub fn adam(moved: &[Moved<'_>], with: AdamStep) {
     let adam = FusedAdam { lr, beta1, beta2, weight_decay, epsilon, step: step as f64, decoupled };
     // SAFETY: four lists of as many live tensors, which the call borrows.
     check(unsafe {
-        etalon_fused_adam(parameters.as_ptr(), gradients.as_ptr(), means.as_ptr(), squares.as_ptr(), moved.len(), &raw const adam)
+        etalon_fused_adam(
+            parameters.as_ptr(),
+            gradients.as_ptr(),
+            means.as_ptr(),
+            squares.as_ptr(),
+            moved.len(),
+            &raw const adam,
+            rate,
+            count,
+        )
     });
 }
 

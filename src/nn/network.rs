@@ -42,6 +42,17 @@ impl Terms {
         self.values.push(values.detach());
     }
 
+    /// The same with all values in one tensor.
+    pub fn joined(&self) -> Self {
+        let flat: Vec<Tensor> = self.values.iter().map(|value| value.reshape([-1])).collect();
+        Self { names: self.names.clone(), values: vec![Tensor::cat(&flat, 0)] }
+    }
+
+    /// The same values in memory of their own.
+    pub fn copy(&self) -> Self {
+        Self { names: self.names.clone(), values: self.values.iter().map(Tensor::copy).collect() }
+    }
+
     /// Adds a term in front of all others.
     pub fn add_first(&mut self, name: &str, value: &Tensor) {
         self.names.insert(0, name.to_owned());
@@ -107,6 +118,22 @@ pub trait Network {
         values.add(["cost"], &cost);
         gradients.add(params, &cost, &[]);
         values
+    }
+
+    /// Whether a step reads nothing of its batch but tensors of the same shapes in every step, so that it can be recorded and
+    /// replayed.
+    fn is_regular(&self) -> bool {
+        false
+    }
+
+    /// What a step of a regular network reads of a batch, on the network's device.
+    fn inputs(&self, _batch: &mut Batch) -> Vec<Tensor> {
+        unreachable!("only regular networks are asked")
+    }
+
+    /// As [`Network::backward`], from [`Network::inputs`].
+    fn backward_from(&self, _params: &Params, _inputs: &[Tensor], _gradients: &mut Gradients) -> Terms {
+        unreachable!("only regular networks are asked")
     }
 
     /// Detections of each input of `x` `[B, C, T]` in its cells; `valid` as in [`Batch`]. Called without gradients.

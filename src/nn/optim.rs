@@ -2,7 +2,7 @@
 //!
 //! tch's optimisers neither save their state nor skip parameters that a step did not touch; ours do both.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::lists::{self, AdamStep, Moved};
 use super::params::Params;
@@ -90,6 +90,20 @@ pub struct AdamOptions {
 pub struct Adam {
     options: AdamOptions,
     moments: Vec<Moments>,
+    /// Of every group, on a device.
+    clocks: Vec<Clock>,
+}
+
+/// Parameters that are moved alike, by their place among all.
+pub struct Group {
+    with: AdamStep,
+    members: Vec<usize>,
+}
+
+/// Rate and count of updates where the device reads them.
+struct Clock {
+    lr: Tensor,
+    step: Tensor,
 }
 
 struct Moments {
@@ -106,7 +120,7 @@ impl Adam {
     pub fn new(params: &Params, options: AdamOptions) -> Self {
         let zero = |t: &Tensor| t.detach().zeros_like();
         let moments = params.entries().iter().map(|(_, t)| Moments { steps: 0, mean: zero(t), square: zero(t) }).collect();
-        Self { options, moments }
+        Self { options, moments, clocks: Vec::new() }
     }
 
     /// Its settings.
@@ -116,12 +130,31 @@ impl Adam {
 
     /// One update. A parameter without a gradient keeps its value and its moments.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, lr: f64) {
-        let _guard = tch::no_grad_guard();
-        // Those that are moved alike go together: as a rule all, or a few groups.
-        let mut alike: Vec<(AdamStep, Vec<Moved<'_>>)> = Vec::new();
-        for (((name, parameter), gradient), state) in params.entries().iter().zip(gradients.as_slice()).zip(&mut self.moments) {
-            let Some(gradient) = gradient else { continue };
-            state.steps += 1;
+        let reached = |i: usize| gradients.as_slice()[i].is_some();
+        self.advance(params, reached, lr);
+        let groups = self.groups(params, reached, lr);
+        self.apply(params, gradients, &groups);
+    }
+
+    /// Counts one more update of the parameters that are `reached`, and tells a device what it is made with.
+    pub fn advance(&mut self, params: &Params, reached: impl Fn(usize) -> bool, lr: f64) {
+        self.moments.iter_mut().enumerate().filter(|(i, _)| reached(*i)).for_each(|(_, state)| state.steps += 1);
+        if !params.device().is_cuda() {
+            return;
+        }
+        let groups = self.groups(params, reached, lr);
+        let scalar = || Tensor::zeros([], (Kind::Float, params.device()));
+        self.clocks.resize_with(groups.len().max(self.clocks.len()), || Clock { lr: scalar(), step: scalar() });
+        for (group, clock) in groups.iter().zip(&mut self.clocks) {
+            let _ = clock.lr.fill_(group.with.lr);
+            let _ = clock.step.fill_(group.with.step as f64);
+        }
+    }
+
+    /// The parameters that are moved alike: as a rule all, or a few groups, in the same order every time.
+    pub fn groups(&self, params: &Params, reached: impl Fn(usize) -> bool, lr: f64) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (index, ((name, _), state)) in params.entries().iter().zip(&self.moments).enumerate().filter(|(i, _)| reached(*i)) {
             let with = AdamStep {
                 lr: if self.options.slow.iter().any(|part| name.contains(part)) { 0.1 * lr } else { lr },
                 betas: BETAS,
@@ -130,14 +163,27 @@ impl Adam {
                 step: state.steps,
                 decoupled: self.options.rule == Rule::Adamw,
             };
-            let moved = Moved { parameter, gradient, mean: &state.mean, square: &state.square };
-            match alike.iter_mut().find(|(other, _)| *other == with) {
-                Some((_, group)) => group.push(moved),
-                None => alike.push((with, vec![moved])),
+            match groups.iter_mut().find(|group| group.with == with) {
+                Some(group) => group.members.push(index),
+                None => groups.push(Group { with, members: vec![index] }),
             }
         }
-        for (with, group) in alike {
-            lists::adam(&group, with);
+        groups
+    }
+
+    /// Moves the groups of parameters. On a device rate and count are those of the last [`Adam::advance`], read there.
+    pub fn apply(&self, params: &Params, gradients: &Gradients, groups: &[Group]) {
+        let _guard = tch::no_grad_guard();
+        for (place, Group { with, members }) in groups.iter().enumerate() {
+            let moved = |&i: &usize| {
+                let (state, gradient) = (&self.moments[i], gradients.as_slice()[i].as_ref());
+                gradient.map(|gradient| Moved { parameter: &params.entries()[i].1, gradient, mean: &state.mean, square: &state.square })
+            };
+            let moved: Vec<Moved<'_>> = members.iter().filter_map(moved).collect();
+            match self.clocks.get(place) {
+                Some(clock) => lists::adam_by_clock(&moved, *with, (&clock.lr, &clock.step)),
+                None => lists::adam(&moved, *with),
+            }
         }
     }
 
@@ -241,8 +287,6 @@ impl Average {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
     use crate::config::EtadConfig;
     use crate::config::settings::Preset;

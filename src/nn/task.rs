@@ -92,7 +92,7 @@ impl<'a> Task<'a> {
             centres: conventions.centres,
         };
         let inputs = Inputs::new(dataset, features, settings, None);
-        precision::prepare(common);
+        precision::prepare(common.precision, common.deterministic);
         let mut params = Params::new(seed, device);
         let classes = if let Labels::Network(n) = labels { Some(n as i64) } else { None };
         let network = build(&mut params, inputs.channels() as i64, classes);
@@ -383,6 +383,16 @@ struct Trainee<'a> {
     precision: Precision,
 }
 
+impl Trainee<'_> {
+    /// On the network's device.
+    fn batch(&self, prepared: Prepared) -> Batch {
+        let Prepared { x, shape, valid, truth, mut rng } = prepared;
+        // What libtorch draws itself (dropout) follows from the update too, so a resumed training draws the same.
+        tch::manual_seed((rng.uniform() * (1u64 << 53) as f64) as i64);
+        Batch { x: to_input(&x, shape, self.params.device()), valid, truth, rng }
+    }
+}
+
 impl Model for Trainee<'_> {
     type Batch = Prepared;
 
@@ -395,12 +405,21 @@ impl Model for Trainee<'_> {
     }
 
     fn backward(&self, batch: Prepared, gradients: &mut Gradients) -> Result<Terms, train::Error> {
-        let Prepared { x, shape, valid, truth, mut rng } = batch;
-        // What libtorch draws itself (dropout) follows from the update too, so a resumed training draws the same.
-        tch::manual_seed((rng.uniform() * (1u64 << 53) as f64) as i64);
-        let mut batch = Batch { x: to_input(&x, shape, self.params.device()), valid, truth, rng };
+        let mut batch = self.batch(batch);
         let work = || self.network.backward(self.params, &mut batch, gradients);
         Ok(precision::within(self.precision, self.params.device(), work))
+    }
+
+    fn stage(&self, batch: Prepared) -> Result<Vec<Tensor>, Prepared> {
+        if self.params.device().is_cuda() && self.network.is_regular() {
+            Ok(self.network.inputs(&mut self.batch(batch)))
+        } else {
+            Err(batch)
+        }
+    }
+
+    fn backward_from(&self, inputs: &[Tensor], gradients: &mut Gradients) -> Terms {
+        precision::within(self.precision, self.params.device(), || self.network.backward_from(self.params, inputs, gradients))
     }
 
     fn memory(&self) -> Vec<f64> {
@@ -477,6 +496,27 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_step_from_its_inputs_is_the_step_of_its_batch() {
+        let corpus = corpus();
+        let all = videos(&corpus);
+        for preset in [Preset::Activitynet, Preset::Laptop] {
+            let config = small(preset);
+            let mut task = task(&config, &corpus, Labels::Network(corpus.0.classes.len()));
+            let Ok(schedule) = task.schedule(&all, (7, true)).unwrap() else { panic!("there is something to learn") };
+            let clips = Passes { common: &task.common, seed: 7, sources: &schedule.sources }.batches(0).remove(0);
+            let loader = Loader { common: &task.common, inputs: &task.inputs, videos: &all, seed: 7, class_agnostic: false };
+            let trainee = Trainee { params: &task.params, network: &*task.network, precision: Precision::Float32 };
+            let prepared = || loader.prepare(&clips, 64, 0).unwrap();
+            let [mut of_batch, mut of_inputs] = [Gradients::none(&task.params), Gradients::none(&task.params)];
+            let terms = trainee.backward(prepared(), &mut of_batch).unwrap().read();
+            let inputs = task.network.inputs(&mut trainee.batch(prepared()));
+            assert!(task.network.is_regular() && inputs.iter().all(|t| t.defined()));
+            assert_eq!(trainee.backward_from(&inputs, &mut of_inputs).read(), terms);
+            assert_eq!(of_inputs.norm().double_value(&[]), of_batch.norm().double_value(&[]));
         }
     }
 

@@ -9,6 +9,7 @@ use tch::Tensor;
 use super::network::Terms;
 use super::optim::{Adam, AdamOptions, Average, Gradients, learning_rate};
 use super::params::{self, Params};
+use super::recorded::Recorder;
 use crate::config::settings::Common;
 use crate::data::{features, video};
 use crate::event::{Event, Observer};
@@ -29,6 +30,20 @@ pub trait Model {
     /// # Errors
     /// What the batch still had to read is bad.
     fn backward(&self, batch: Self::Batch, gradients: &mut Gradients) -> Result<Terms, Error>;
+
+    /// What an update on this batch reads, as tensors of the same shapes in every update, where it may be recorded and replayed;
+    /// otherwise the batch.
+    ///
+    /// # Errors
+    /// The batch, for [`Model::backward`].
+    fn stage(&self, batch: Self::Batch) -> Result<Vec<Tensor>, Self::Batch> {
+        Err(batch)
+    }
+
+    /// As [`Model::backward`], from [`Model::stage`].
+    fn backward_from(&self, _inputs: &[Tensor], _gradients: &mut Gradients) -> Terms {
+        unreachable!("this model stages nothing")
+    }
 
     /// What the losses remember from update to update, beside the parameters.
     fn memory(&self) -> Vec<f64>;
@@ -150,6 +165,7 @@ where
     let mut state = State {
         adam: Adam::new(model.params(), plan.adam),
         average: (plan.common.ema > 0.0).then(|| Average::new(model.params(), plan.common.ema)),
+        recorder: Recorder::default(),
     };
     let first = resume(model, &mut state, checkpoint, observer);
     std::thread::scope(|scope| {
@@ -191,6 +207,9 @@ where
                     }
                 }
             }
+        }
+        if let Some(reason) = state.recorder.refused() {
+            observer.observe(&Event::Note { text: format!("steps were launched one operator at a time: {reason}") });
         }
         if let Some(average) = &state.average {
             average.install(model.params());
@@ -234,21 +253,40 @@ impl Losses {
 struct State {
     adam: Adam,
     average: Option<Average>,
+    recorder: Recorder,
 }
 
 impl State {
     /// Makes update `step` (from 0); returns its terms.
     fn update<M: Model>(&mut self, model: &M, plan: &Plan<'_>, batch: M::Batch, step: u64) -> Result<Terms, Error> {
-        let mut gradients = Gradients::none(model.params());
-        let mut terms = model.backward(batch, &mut gradients)?;
-        if plan.common.clip > 0.0 {
-            terms.add_first("gradient norm", &gradients.clip(plan.common.clip));
-        }
-        self.adam.step(model.params(), &gradients, learning_rate(plan.common, step, plan.total));
-        if let Some(average) = &self.average {
-            average.update(model.params());
-        }
-        Ok(terms)
+        let lr = learning_rate(plan.common, step, plan.total);
+        let Self { adam, average, recorder } = self;
+        let params = model.params();
+        let inputs = match model.stage(batch) {
+            Ok(inputs) => inputs,
+            Err(batch) => {
+                let mut gradients = Gradients::none(params);
+                let mut terms = model.backward(batch, &mut gradients)?;
+                clip(plan, &mut gradients, &mut terms);
+                adam.step(params, &gradients, lr);
+                average.iter().for_each(|average| average.update(params));
+                return Ok(terms);
+            }
+        };
+        let backward = |inputs: &[Tensor]| {
+            let mut gradients = Gradients::none(params);
+            let mut terms = model.backward_from(inputs, &mut gradients);
+            clip(plan, &mut gradients, &mut terms);
+            (terms, gradients)
+        };
+        Ok(recorder.update((params, adam, average.as_ref()), inputs, lr, backward))
+    }
+}
+
+/// Clips the gradients where the plan asks for it, and tells their norm.
+fn clip(plan: &Plan<'_>, gradients: &mut Gradients, terms: &mut Terms) {
+    if plan.common.clip > 0.0 {
+        terms.add_first("gradient norm", &gradients.clip(plan.common.clip));
     }
 }
 
@@ -305,6 +343,6 @@ fn read_checkpoint<M: Model>(model: &M, state: &mut State, path: &Path) -> Resul
     model.restore(companions)?;
     params.assign(&path.display().to_string(), weights)?;
     model.recall(&memory[..memory.len() - 1].iter().map(|v| f64::from_bits(v.cast_unsigned())).collect::<Vec<f64>>());
-    *state = State { adam, average };
+    *state = State { adam, average, recorder: Recorder::default() };
     Ok(step as u64)
 }

@@ -1,6 +1,7 @@
 //! What libtorch really did: the operators it dispatched and the tensor memory it handed out, through its own hooks (see
 //! `shim/watch.cpp`). For steps that are not timed: an operator costs about a quarter of a microsecond more.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -22,6 +23,15 @@ unsafe extern "C" {
     fn etalon_cuda_reserved(device: i8, reset: bool) -> i64;
 }
 
+thread_local! {
+    static OPEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is being watched.
+pub fn is_open() -> bool {
+    OPEN.get()
+}
+
 /// What `work` gives, and what libtorch dispatched for it on this thread and on those that computed gradients for it.
 /// Memory is that of `device`. `None` when libtorch has no hooks free (a profiler of its own is open).
 ///
@@ -33,7 +43,9 @@ pub fn dispatched<T>(device: Device, work: impl FnOnce() -> T) -> (T, Option<Dis
     }
     let before = transfer::reads();
     let watch = Watch::open(device);
+    OPEN.set(true);
     let result = work();
+    OPEN.set(false);
     let mut seen = watch.and_then(Watch::close);
     if let Some(seen) = &mut seen {
         seen.host_reads += transfer::reads() - before;

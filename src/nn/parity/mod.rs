@@ -20,6 +20,9 @@ use tch::Device;
 
 pub use fixture::Error;
 
+use super::precision;
+use crate::config::settings::Precision;
+
 /// One compared array.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
@@ -79,6 +82,7 @@ pub struct Folder {
 /// No fixtures anywhere, a file is unreadable or lacks an array, or no model of ours matches a manifest.
 pub fn run(folder: &Path, device: Device) -> Result<Parity, Error> {
     fixture::compute_on(device);
+    precision::prepare(Precision::Float32, false);
     let mut parity = Parity { checks: Vec::new(), not_covered: Vec::new(), passed: true, folders: Vec::new() };
     let mut waiting = vec![folder.to_owned()];
     while let Some(at) = waiting.pop() {

@@ -29,6 +29,18 @@ bool etalon_deterministic(bool asked) noexcept {
   }
 }
 
+// Pauses or resumes autocast on this thread; returns whether it was on.
+bool etalon_autocast_set(bool cuda, bool on) noexcept {
+  const auto device = cuda ? at::kCUDA : at::kCPU;
+  try {
+    const bool before = at::autocast::is_autocast_enabled(device);
+    at::autocast::set_autocast_enabled(device, on);
+    return before;
+  } catch (...) {
+    return false;
+  }
+}
+
 // Opens (or closes) bfloat16 autocast on this thread, for CUDA devices or the CPU.
 bool etalon_autocast(bool cuda, bool open) noexcept {
   try {

@@ -52,19 +52,28 @@ struct EtalonAdam {
 };
 
 // One update of Adam (or of AdamW, `decoupled`) of parameters that have made as many steps, `step` of them with this one. The
-// gradients may have any strides; the others are contiguous.
+// gradients may have any strides; the others are contiguous. Rate and count are those of the scalar tensors `lr` and `step` where
+// they are given.
 char* etalon_fused_adam(
     Handle const* parameters, Handle const* gradients, Handle const* means, Handle const* squares, size_t count,
-    const EtalonAdam* adam) noexcept {
+    const EtalonAdam* adam, Handle lr, Handle step) noexcept {
   return attempt([&] {
     if (count == 0) return;
     const auto of = list(parameters, count);
     auto grads = list(gradients, count);
     for (auto& grad : grads) grad = grad.contiguous();
-    const std::vector<at::Tensor> steps(count, at::full({}, adam->step, of[0].options().requires_grad(false)));
+    const auto now = step != nullptr ? *step : at::full({}, adam->step, of[0].options().requires_grad(false));
+    const std::vector<at::Tensor> steps(count, now);
     const auto update = [&](const auto& fused) {
-      fused(of, grads, list(means, count), list(squares, count), at::TensorList{}, steps, adam->lr, adam->beta1, adam->beta2,
-            adam->weight_decay, adam->epsilon, false, false, std::nullopt, std::nullopt);
+      const auto with = [&](const auto& rate) {
+        fused(of, grads, list(means, count), list(squares, count), at::TensorList{}, steps, rate, adam->beta1, adam->beta2,
+              adam->weight_decay, adam->epsilon, false, false, std::nullopt, std::nullopt);
+      };
+      if (lr != nullptr) {
+        with(*lr);
+      } else {
+        with(adam->lr);
+      }
     };
     if (adam->decoupled) {
       update([](auto&&... arguments) { at::_fused_adamw_(arguments...); });

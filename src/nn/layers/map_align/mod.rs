@@ -8,15 +8,15 @@
 //!
 //! Anchors that would end after the input all read the box (0, 0), as in the release: their common value is computed once.
 
+mod matrix;
 mod runs;
-mod sparse;
 
 use std::cell::OnceCell;
 
 use tch::{Device, Tensor};
 
+use self::matrix::Matrix;
 use self::runs::Runs;
-use self::sparse::Sparse;
 use crate::nn::formulation::Formulation;
 
 /// Where the anchors of a map read from.
@@ -24,7 +24,7 @@ pub struct MapAlign {
     runs: Runs,
     shape: [usize; 3],
     /// The same as a matrix, once a device has asked for it: a network stays on one.
-    sparse: OnceCell<Sparse>,
+    matrix: OnceCell<Matrix>,
 }
 
 impl MapAlign {
@@ -33,7 +33,7 @@ impl MapAlign {
     /// the whole.
     pub fn new(time: usize, durations: usize, bins: &[usize]) -> Self {
         let shape = [durations, time, bins.iter().sum()];
-        Self { runs: Runs::new(time, durations, bins), shape, sparse: OnceCell::new() }
+        Self { runs: Runs::new(time, durations, bins), shape, matrix: OnceCell::new() }
     }
 
     /// ReLU(`bias` + sum over an anchor's bins) `[B, D, T, O]` of `products` `[B, T, bins * O]` and `bias` `[O]`. Not
@@ -41,7 +41,7 @@ impl MapAlign {
     pub fn forward(&self, products: &Tensor, bias: &Tensor) -> Tensor {
         match Formulation::of(products.device()) {
             Formulation::Host => self.runs.forward(products, bias),
-            Formulation::Device => self.sparse(products.device()).forward(products, bias),
+            Formulation::Device => self.matrix(products.device()).forward(products, bias),
         }
     }
 
@@ -49,12 +49,12 @@ impl MapAlign {
     pub fn backward(&self, output: &Tensor, gradient: &Tensor) -> (Tensor, Tensor) {
         match Formulation::of(output.device()) {
             Formulation::Host => self.runs.backward(output, gradient),
-            Formulation::Device => self.sparse(output.device()).backward(output, gradient),
+            Formulation::Device => self.matrix(output.device()).backward(output, gradient),
         }
     }
 
-    fn sparse(&self, device: Device) -> &Sparse {
-        self.sparse.get_or_init(|| Sparse::new(&self.runs.entries(), self.shape.map(|n| n as i64), device))
+    fn matrix(&self, device: Device) -> &Matrix {
+        self.matrix.get_or_init(|| Matrix::new(&self.runs.entries(), self.shape.map(|n| n as i64), device))
     }
 }
 
@@ -120,6 +120,23 @@ mod tests {
             let left = sum(output * &upstream);
             let right = sum(of_products * &products) + sum(of_bias * &bias);
             assert!((left - right).abs() < 1e-4 * left.abs().max(1.0), "{formulation:?}: {left} {right}");
+        }
+    }
+
+    #[test]
+    fn the_matrix_is_the_same_with_and_without_its_zeros() {
+        let mut rng = Stream::new(2, "test/map-align");
+        let (entries, shape) = (Runs::new(24, 10, &[4, 2]).entries(), [10, 24, 6]);
+        let (products, bias) = (random(&[2, 24, 6 * 66], &mut rng), random(&[66], &mut rng));
+        let upstream = random(&[2, 10, 24, 66], &mut rng);
+        let [sparse, dense] = [0, i64::MAX].map(|most| {
+            let matrix = Matrix::with(&entries, shape, Device::Cpu, most);
+            let output = matrix.forward(&products, &bias);
+            let (of_products, of_bias) = matrix.backward(&output, &upstream);
+            [output, of_products, of_bias]
+        });
+        for (a, b) in sparse.iter().zip(&dense) {
+            assert!((a - b).abs().max().double_value(&[]) < 1e-4);
         }
     }
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::super::roi_align::{floats, floats_mut, plan_box};
-use super::sparse::Entries;
+use super::matrix::Entries;
 
 /// Outputs that are summed together, in registers.
 const LANES: usize = 64;

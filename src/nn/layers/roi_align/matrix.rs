@@ -27,7 +27,8 @@ impl Matrix {
         let (start, end) = (boxes.i((.., 0..1)) - shift, boxes.i((.., 1..2)) - shift); // [N, 1]
         let length = &end - &start;
         let length = if aligned { length } else { length.clamp_min(1.0) };
-        let bin = length / bins as f64;
+        // By a tensor: a device multiplies by the reciprocal of a number, which rounds otherwise.
+        let bin = length / Tensor::full([1], bins as f64, (Kind::Float, device));
         let most = most(time, bins);
         let samples = bin.ceil().nan_to_num(0.0, None, None).clamp(0.0, most as f64);
         let number = |count: i64| Tensor::arange(count, (Kind::Float, device));

@@ -42,6 +42,17 @@ impl Layout {
         Self { first, owners: transfer::send_slice(&owners, &[-1], device) }
     }
 
+    /// Of inputs with as many boxes each, whose `owners` are known.
+    pub fn even(inputs: usize, owners: Tensor) -> Self {
+        let each = owners.size()[0] as usize / inputs.max(1);
+        Self { first: (0..=inputs).map(|input| input * each).collect(), owners }
+    }
+
+    /// The input of every box, `[N]`.
+    pub fn into_owners(self) -> Tensor {
+        self.owners
+    }
+
     /// The input of every box, `[N]`.
     pub fn owners(&self) -> &Tensor {
         &self.owners

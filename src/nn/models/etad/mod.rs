@@ -179,6 +179,28 @@ pub struct Batch {
     pub class_draw: Tensor,
 }
 
+impl Batch {
+    /// All tensors, for [`Batch::from_tensors`].
+    pub fn into_tensors(self) -> Vec<Tensor> {
+        let Self { x, proposals: Proposals { segments, layout }, boundaries, matched, classes, draws, class_draw } = self;
+        let draws = draws.into_iter().flat_map(|Draws { class, mid, low }| [class, mid, low]);
+        [x, segments, layout.into_owners(), boundaries, matched, classes, class_draw].into_iter().chain(draws).collect()
+    }
+
+    /// The batch again; every input has as many proposals.
+    pub fn from_tensors(tensors: &[Tensor]) -> Self {
+        let mut tensors = tensors.iter().map(Tensor::shallow_clone);
+        let mut next = || tensors.next().expect("as many tensors as a batch has");
+        let (x, segments, owners, boundaries) = (next(), next(), next(), next());
+        let (matched, classes, class_draw) = (next(), next(), next());
+        let layout = Layout::even(x.size()[0] as usize, owners);
+        let rest: Vec<Tensor> = tensors.collect();
+        let of_stage = |t: &[Tensor]| Draws { class: t[0].shallow_clone(), mid: t[1].shallow_clone(), low: t[2].shallow_clone() };
+        let draws = rest.chunks_exact(3).map(of_stage).collect();
+        Self { x, proposals: Proposals { segments, layout }, boundaries, matched, classes, draws, class_draw }
+    }
+}
+
 /// One stage as seen from outside (parity).
 pub struct StageTrace {
     /// Input proposals, `[N, 2]`.

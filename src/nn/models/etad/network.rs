@@ -114,6 +114,19 @@ impl Network for EtadNetwork {
         self.network.backward(params, &batch, gradients, |_| {})
     }
 
+    fn is_regular(&self) -> bool {
+        // Blocks differ in size.
+        self.config.sampling != ProposalSampling::Block
+    }
+
+    fn inputs(&self, batch: &mut network::Batch) -> Vec<Tensor> {
+        self.prepare(batch).into_tensors()
+    }
+
+    fn backward_from(&self, params: &Params, inputs: &[Tensor], gradients: &mut Gradients) -> Terms {
+        self.network.backward(params, &Batch::from_tensors(inputs), gradients, |_| {})
+    }
+
     fn detect(&self, x: &Tensor, valid: &[usize]) -> Vec<Vec<Detection>> {
         let config = &self.config;
         let inferred = self.network.infer(x, &Proposals::new(&vec![self.scored.clone(); valid.len()], x.device()));

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::Gtad;
-use super::targets::{Grid, Wanted};
+use super::targets::{Grid, Targets, Wanted};
 use crate::config::GtadConfig;
 use crate::data::Segment;
 use crate::eval::{Detection, nms};
@@ -110,6 +110,25 @@ impl Network for GtadNetwork {
         let wanted = Wanted { classes: self.classes, balance: self.config.balance.then_some(self.config.positive_tiou) };
         let targets = self.grid.targets(&batch.truth, wanted, &mut batch.rng, batch.x.device());
         self.network.backward(params, &batch.x, &targets, gradients)
+    }
+
+    fn is_regular(&self) -> bool {
+        // The class head sees as many anchors as a batch has.
+        self.classes.is_none() && !self.config.balance
+    }
+
+    fn inputs(&self, batch: &mut network::Batch) -> Vec<Tensor> {
+        let wanted = Wanted { classes: None, balance: None };
+        let targets = self.grid.targets(&batch.truth, wanted, &mut batch.rng, batch.x.device());
+        let Targets { iou, valid, start, end, draws: [first, second], .. } = targets;
+        vec![batch.x.shallow_clone(), iou, valid, start, end, first, second]
+    }
+
+    fn backward_from(&self, params: &Params, inputs: &[Tensor], gradients: &mut Gradients) -> Terms {
+        let t = |i: usize| inputs[i].shallow_clone();
+        let (iou, valid, start, end) = (t(1), t(2), t(3), t(4));
+        let targets = Targets { iou, valid, start, end, draws: [t(5), t(6)], weights: None, classes: None };
+        self.network.backward(params, &inputs[0], &targets, gradients)
     }
 
     fn detect(&self, x: &Tensor, valid: &[usize]) -> Vec<Vec<Detection>> {
