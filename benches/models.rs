@@ -105,7 +105,7 @@ impl Trainer {
         let Self { subject: Subject { params, network, common, .. }, adam, batch, .. } = self;
         let mut gradients = Gradients::none(params);
         let (terms, macs) = macs::count(|| network.backward(params, batch, &mut gradients));
-        assert!(terms.iter().all(|(_, value)| value.is_finite()), "{terms:?}");
+        assert!(terms.read().iter().all(|(_, value)| value.is_finite()), "{terms:?}");
         adam.step(params, &gradients, common.lr);
         self.macs = macs;
         self.seconds.push(begun.elapsed().as_secs_f64());

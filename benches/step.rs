@@ -18,7 +18,7 @@ use etalon::nn::layers::roi_align::{Precision, RoiAlign};
 use etalon::nn::models::etad::labels::match_instances;
 use etalon::nn::models::etad::losses::Draws;
 use etalon::nn::models::etad::proposals::{Anchor, Lattice};
-use etalon::nn::models::etad::{Batch, Etad};
+use etalon::nn::models::etad::{Batch, Etad, Proposals};
 use etalon::nn::optim::{Adam, AdamOptions, Gradients};
 use etalon::nn::params::Params;
 use etalon::nn::runtime;
@@ -54,7 +54,7 @@ impl Trainer {
         let mut gradients = Gradients::none(&self.params);
         let terms = self.network.backward(&self.params, &self.batch, &mut gradients, |_| {});
         self.adam.step(&self.params, &gradients, 1e-3);
-        terms.last().map_or(f64::NAN, |(_, cost)| *cost)
+        terms.read().last().map_or(f64::NAN, |(_, cost)| *cost)
     }
 }
 
@@ -77,20 +77,18 @@ fn batch() -> Batch {
     }
     let n = matched.len() / 2;
     let mut uniform = || Tensor::from_slice(&(0..n).map(|_| rng.uniform_f32()).collect::<Vec<_>>());
-    let draws = (0..3).map(|_| Draws { iou_class: uniform(), iou_mid: uniform(), iou_low: uniform(), start: uniform(), end: uniform() });
+    let draws = (0..3).map(|_| Draws { class: Tensor::stack(&[uniform(), uniform(), uniform()], 0), mid: uniform(), low: uniform() });
     let draws = draws.collect();
     let class_draw = uniform();
     let x: Vec<f32> = (0..BATCH * CHANNELS as usize * TIME).map(|_| rng.normal() as f32).collect();
-    let curve = |values: &[f32]| Tensor::from_slice(values).view([BATCH as i64, TIME as i64]);
     Batch {
         x: Tensor::from_slice(&x).view([BATCH as i64, CHANNELS, TIME as i64]),
-        start: curve(&start),
-        end: curve(&end),
+        boundaries: Tensor::from_slice(&[start, end].concat()).view([2, BATCH as i64, TIME as i64]),
         matched: Tensor::from_slice(&matched).view([-1, 2]),
         classes: Tensor::zeros([n as i64], (tch::Kind::Int64, Device::Cpu)),
         draws,
         class_draw,
-        anchors,
+        proposals: Proposals::new(&anchors, Device::Cpu),
     }
 }
 
@@ -156,16 +154,15 @@ const HEAD_FLOP: f64 = 2.85e6 * 2.0 * 3.0 * 3.0 * 495.0 * BATCH as f64;
 
 /// Seconds of planning, forward and backward of RoI align for three stages of the published size.
 fn roi_align(batch: &Batch) -> f64 {
-    let cells = |&(s, e): &Anchor| {
-        let (s, e) = (s * TIME as f32, e * TIME as f32);
-        (s - 0.5 * (e - s), e + 0.5 * (e - s))
-    };
-    let boxes: Vec<Vec<(f32, f32)>> = batch.anchors.iter().map(|a| a.iter().map(cells).collect()).collect();
+    let cells = &batch.proposals.segments * TIME as f64;
+    let (start, end) = (cells.select(1, 0), cells.select(1, 1));
+    let margin = (&end - &start) * 0.5;
+    let boxes = Tensor::stack(&[start - &margin, end + margin], 1);
     let features = Tensor::randn([BATCH as i64, TIME as i64, 128], (tch::Kind::Float, Device::Cpu));
     let times = (0..5).map(|_| {
         let start = Instant::now();
         for _ in 0..3 {
-            let align = RoiAlign::new(&boxes, TIME, 24, false);
+            let align = RoiAlign::plan(&boxes, &batch.proposals.layout, TIME as i64, 24);
             let aligned = align.forward(&features, Precision::Float);
             let _ = std::hint::black_box(align.backward(&aligned));
         }

@@ -131,7 +131,7 @@ impl Rig {
             let frames = || Ok::<_, Infallible>(self.clips(asked.next().expect("a step asks for as many chunks as it has")));
             let detector = |x: &Tensor| self.detect(x, &mut of_detector);
             let Ok((terms, of_encoder)) = step((&self.encoder, self.encoder.params()), course, None, frames, detector);
-            assert!(terms.iter().all(|(_, value)| value.is_finite()), "{terms:?}");
+            assert!(terms.read().iter().all(|(_, value)| value.is_finite()), "{terms:?}");
             self.encoder_optimiser.step(self.encoder.params(), &of_encoder, 5e-7);
         }
         self.adam.step(&self.params, &of_detector, 1e-4);

@@ -6,7 +6,8 @@
 #   benches/gpu/run.sh OUT steps …    some of: doctor parity steps peer training cells
 #
 # Needs `etalon` and `etalon-cell` on the PATH and python3 with numpy; the peer needs torch, torchvision and PEER, the folder of
-# etad_pytorch.py. BEFORE may name an older etalon-cell to be timed beside this one. TAD_DATA names the folder of salads50.
+# etad_pytorch.py. BEFORE may name a folder with an older etalon-cell to be timed beside this one. TAD_DATA names the folder of
+# salads50. TRAIN (videos), PRECISIONS and JOBS make it shorter.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1; shift
@@ -47,14 +48,14 @@ for part in $parts; do
       fi ;;
     training)
       data
-      for precision in float32 bfloat16; do
+      for precision in ${PRECISIONS:-float32 bfloat16}; do
         say "training $precision"
         timeout 200 etalon run "$work/$precision.toml" --only etad --store "$work/store-$precision" --device "$device" --jobs 1 \
           > "$out/train-$precision.log" 2>&1 || say "training $precision failed"
         cat "$work/store-$precision"/cells/*/*/record.json > "$out/train-$precision.json" 2> /dev/null || true
       done ;;
     cells)
-      for jobs in 1 4 8; do
+      for jobs in ${JOBS:-1 4 8}; do
         say "cells $jobs"
         began=$(date +%s.%N)
         timeout 150 etalon run "$here/cells.toml" --store "$work/cells-$jobs" --device "$device" --jobs $jobs \

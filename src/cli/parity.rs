@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::{Exit, Ui};
-use crate::run::{self, cell_program};
+use crate::run::cell_program;
 
 /// Compare a model with arrays that its authors' code made, and print every deviation beside its tolerance.
 #[derive(clap::Args)]
@@ -52,7 +52,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 pub fn check(folder: &std::path::Path, device: &str, ui: &Ui) -> anyhow::Result<Exit> {
     // One thread: the fixtures' training steps amplify the rounding that another division of the work causes.
     crate::nn::runtime::prepare(1);
-    let device = crate::nn::runtime::device(device).map_err(|message| run::Error::Input(message.into()))?;
+    let device = crate::nn::runtime::device(device).map_err(|message| crate::run::Error::Input(message.into()))?;
     let parity = crate::detectors::native::guarded(|| Ok(crate::nn::parity::run(folder, device)))??;
     if ui.json {
         ui.json(&parity)?;

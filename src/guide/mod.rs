@@ -7,6 +7,7 @@
 //! - [`planning_a_collection`]: how much to collect, in how many rounds, at what cost
 //! - [`reading_a_report`]: section by section
 //! - [`hardware_and_ci`]: what a model uses, and whether a change made it dearer
+//! - [`gpu`]: computing on one, and what differs there
 //! - [`end_to_end_from_video`]: training the encoder too
 //! - [`pretrained_weights`]: starting from, or scoring, an authors' release
 //! - [`what_is_defined`]: the cases that a protocol must decide
@@ -30,6 +31,9 @@ pub mod reading_a_report {}
 
 #[doc = include_str!("hardware-and-ci.md")]
 pub mod hardware_and_ci {}
+
+#[doc = include_str!("gpu.md")]
+pub mod gpu {}
 
 #[doc = include_str!("end-to-end-from-video.md")]
 pub mod end_to_end_from_video {}

@@ -1,4 +1,5 @@
-//! Operators over whole lists of tensors (`shim/lists.cpp`): what an optimiser does to every parameter, in a few launches.
+//! Operators that tch does not bind (`shim/lists.cpp`): those over whole lists of tensors, by which an optimiser moves every parameter
+//! in a few launches, and copies into page-locked memory.
 
 use std::ffi::{CStr, c_char, c_void};
 

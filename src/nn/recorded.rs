@@ -107,3 +107,38 @@ impl Recorded {
         self.inputs.len() == inputs.len() && self.inputs.iter().zip(inputs).all(|(own, new)| own.size() == new.size())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::config::settings::Optimiser;
+    use crate::nn::optim::AdamOptions;
+
+    #[test]
+    fn on_the_cpu_every_update_is_launched_and_moves_what_its_gradients_reach() {
+        let mut params = Params::new(0, Device::Cpu);
+        let [reached, other] = ["reached", "other"].map(|name| params.add_values(name, &[2], &[1.0, 2.0]));
+        let mut adam = Adam::new(&params, AdamOptions { rule: Optimiser::Adam, weight_decay: 0.0, spare_plain: false, slow: &[] });
+        let mut recorder = Recorder::default();
+        let backward = |inputs: &[Tensor]| {
+            let (mut gradients, mut terms) = (Gradients::none(&params), Terms::new());
+            let cost = (&reached * &inputs[0]).sum(Kind::Float);
+            gradients.add(&params, &cost, &[]);
+            terms.add(["cost"], &cost);
+            (terms, gradients)
+        };
+        for round in 0..=FIRST {
+            let before = Vec::<f32>::try_from(&reached).unwrap();
+            let terms = recorder.update((&params, &mut adam, None), vec![Tensor::from_slice(&[3.0f32, 4.0])], 0.1, backward);
+            let cost = f64::from(3.0 * before[0] + 4.0 * before[1]);
+            assert!((terms.read()[0].1 - cost).abs() < 1e-5, "{round}");
+            // Adam's steps under one gradient are the rate.
+            let after = Vec::<f32>::try_from(&reached).unwrap();
+            assert!(after.iter().zip(&before).all(|(after, before)| (before - after - 0.1).abs() < 1e-4), "{round}");
+        }
+        assert_eq!(Vec::<f32>::try_from(&other).unwrap(), [1.0, 2.0]);
+        assert!(recorder.refused().is_none() && recorder.recorded.is_none());
+    }
+}

@@ -192,19 +192,21 @@ where
             });
             made?;
             step += 1;
+            let report = reported.elapsed() >= REPORT_EVERY || step == plan.total;
             let checkpointed = step.is_multiple_of(plan.checkpoint_every) || step == plan.total;
-            if reported.elapsed() >= REPORT_EVERY || checkpointed {
-                let mean = losses.read()?;
-                if reported.elapsed() >= REPORT_EVERY || step == plan.total {
-                    observer.observe(&Event::Progress { done: step, total: plan.total, loss: Some(mean) });
-                }
+            if !report && !checkpointed {
+                continue;
+            }
+            let mean = losses.read()?;
+            if report {
+                observer.observe(&Event::Progress { done: step, total: plan.total, loss: Some(mean) });
                 reported = Instant::now();
-                if checkpointed {
-                    last = mean;
-                    losses = Losses::default();
-                    if step < plan.total {
-                        save(model, &state, step, checkpoint)?;
-                    }
+            }
+            if checkpointed {
+                last = mean;
+                losses = Losses::default();
+                if step < plan.total {
+                    save(model, &state, step, checkpoint)?;
                 }
             }
         }

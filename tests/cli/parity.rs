@@ -1,14 +1,18 @@
 //! `etalon parity` against the authors' arrays.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{CliTest, fixture, recordings_folder};
+use crate::{CliTest, Ran, fixture, recordings_folder};
 
-/// What `etalon parity` says of a folder that must agree, and how many arrays of each model it compared.
-fn agreement(folder: &Path) -> (Vec<String>, impl Fn(&str) -> u64 + use<>) {
-    let report = CliTest::new().run(["parity", folder.to_str().unwrap(), "--json"]).json();
+/// What `etalon parity` says of a folder that must agree, computed as a formulation has it, and how many arrays of each model it
+/// compared.
+fn agreement(folder: &Path, formulation: &str) -> (Vec<String>, impl Fn(&str) -> u64 + use<>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_etalon"));
+    command.args(["parity", folder.to_str().unwrap(), "--json"]).env("ETALON_FORMULATION", formulation);
+    let report = Ran::of(command).json();
     let checks = report["checks"].as_array().unwrap();
     let deviating: Vec<&Value> = checks.iter().filter(|check| check["passed"] != true).collect();
     assert!(deviating.is_empty() && report["passed"] == true, "{deviating:#?}");
@@ -41,29 +45,45 @@ const KINDS: [&str; 13] = [
 ];
 
 #[test]
-fn every_model_agrees_with_its_authors_arrays() {
-    let (names, compared) = agreement(&fixture("parity"));
-    for (model, arrays) in
-        [("etad", 1400), ("actionformer", 1700), ("temporalmaxer", 300), ("tridet", 1700), ("tadtr", 950), ("gtad", 150), ("common", 50)]
-    {
-        assert!(compared(model) >= arrays, "{model}: {}", compared(model));
-    }
-    // Of every kind: outputs, losses, gradients, weights after a training, encoders, gradient sampling, suppression, evaluators.
-    for part in KINDS {
-        assert!(names.iter().any(|name| name.contains(part)), "no {part}");
+fn every_model_agrees_with_its_authors_arrays_on_the_host_and_as_on_a_device() {
+    for formulation in ["host", "device"] {
+        let (names, compared) = agreement(&fixture("parity"), formulation);
+        for (model, arrays) in [
+            ("etad", 1400),
+            ("actionformer", 1700),
+            ("temporalmaxer", 300),
+            ("tridet", 1700),
+            ("tadtr", 950),
+            ("gtad", 150),
+            ("common", 50),
+        ] {
+            assert!(compared(model) >= arrays, "{model}: {}", compared(model));
+        }
+        // Of every kind: outputs, losses, gradients, weights after a training, encoders, gradient sampling, suppression, evaluators.
+        for part in KINDS {
+            assert!(names.iter().any(|name| name.contains(part)), "no {part}");
+        }
     }
 }
 
 #[test]
 #[ignore = "second tier: needs ETALON_SHARED (make test-recordings)"]
 fn every_model_agrees_with_the_larger_arrays() {
-    let (names, compared) = agreement(&recordings_folder().join("fixtures"));
-    for (model, arrays) in
-        [("etad", 1000), ("actionformer", 2000), ("temporalmaxer", 300), ("tridet", 1900), ("tadtr", 1200), ("gtad", 70), ("common", 50)]
-    {
-        assert!(compared(model) >= arrays, "{model}: {}", compared(model));
+    for formulation in ["host", "device"] {
+        let (names, compared) = agreement(&recordings_folder().join("fixtures"), formulation);
+        for (model, arrays) in [
+            ("etad", 1000),
+            ("actionformer", 2000),
+            ("temporalmaxer", 300),
+            ("tridet", 1900),
+            ("tadtr", 1200),
+            ("gtad", 70),
+            ("common", 50),
+        ] {
+            assert!(compared(model) >= arrays, "{model}: {}", compared(model));
+        }
+        assert!(names.iter().any(|name| name.ends_with("r2plus1d_parts/layer2")));
     }
-    assert!(names.iter().any(|name| name.ends_with("r2plus1d_parts/layer2")));
 }
 
 #[test]

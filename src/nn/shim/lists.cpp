@@ -1,5 +1,5 @@
-// Operators of libtorch over whole lists of tensors, which tch does not bind: a few launches on a device, one pass per tensor
-// on the CPU. The C side of src/nn/lists.rs.
+// Operators of libtorch that tch does not bind, above all those over whole lists of tensors: a few launches on a device, one pass
+// per tensor on the CPU. The C side of src/nn/lists.rs.
 
 #include <cstdint>
 #include <cstring>

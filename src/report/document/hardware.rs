@@ -99,6 +99,14 @@ pub fn compute(name: &str, computes: &[Compute]) -> Vec<Block> {
     blocks.push(Block::Table(table(format!("{name}: theoretical compute"), &header, computes.iter().map(row).collect())));
     blocks.push(text(format!("{CONVENTION}. Dispatched: what libtorch's dispatcher saw, counted by formulas of its operators.")));
     for c in computes {
+        if let Some(d) = &c.dispatched {
+            let waits = match d.host_reads {
+                0 => "never".to_owned(),
+                1 => "once".to_owned(),
+                n => format!("{} times", grouped(n)),
+            };
+            blocks.push(text(format!("The {} dispatches {} operators; the host waits for a value {waits}.", c.what, grouped(d.operators))));
+        }
         let uncounted: Vec<String> =
             c.dispatched.iter().flat_map(|d| &d.uncounted).take(12).map(|o| format!("{} × {}", o.name, o.calls)).collect();
         if !uncounted.is_empty() {

@@ -283,7 +283,7 @@ impl Etad {
                 let logits = head.forward(&output.embedding).to_kind(Kind::Float);
                 let loss = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw);
                 terms.add(["class"], &loss);
-                total = total + loss * self.config.class_weight;
+                total += loss * self.config.class_weight;
             }
             terms.add([format!("s{i}")], &total);
             cost += total.detach();

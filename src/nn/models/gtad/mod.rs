@@ -213,7 +213,8 @@ impl Gtad {
             let rows = map.features.flatten(0, 2).index_select(0, anchors);
             let loss = pointwise(&rows, head).cross_entropy_for_logits(classes);
             terms.add(["class"], &loss);
-            cost = cost + loss * config.class_weight;
+            // Not in place: a term is read later from the memory of the sum.
+            cost = loss * config.class_weight + cost;
         }
         let stacked = |start: &Tensor, end: &Tensor| Tensor::stack(&[start, end], 0);
         let node = balanced_cross_entropy(&stacked(&targets.start, &targets.end), &stacked(&cells.start, &cells.end)).sum(Kind::Float);
