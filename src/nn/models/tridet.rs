@@ -85,10 +85,6 @@ impl Depthwise {
         let widened = |conv: &Self| conv.weight.constant_pad_nd([(widest - kernel(conv)) / 2; 2]);
         Self { weight: widened(a) + widened(b), bias: &a.bias + &b.bias }
     }
-
-    fn is_zero(&self) -> bool {
-        [&self.weight, &self.bias].iter().all(|t| t.count_nonzero(None).int64_value(&[]) == 0)
-    }
 }
 
 /// The convolutions of an SGP block: an instant branch, weighted by the whole input, and a window branch of two widths.
@@ -119,7 +115,12 @@ impl Perception {
 
     /// Nothing but zeros: the output is the input, and every gradient of the convolutions is a product with a zero.
     fn is_silent(&self) -> bool {
-        self.dormant && [&self.psi, &self.instant, &self.narrow, &self.wide, &self.global].iter().all(|conv| conv.is_zero())
+        let any = || {
+            let convs = [&self.psi, &self.instant, &self.narrow, &self.wide, &self.global];
+            let counts = convs.map(|conv| [&conv.weight, &conv.bias].map(|t| t.count_nonzero(None)));
+            transfer::read_integers(&Tensor::stack(counts.as_flattened(), 0)).iter().any(|&count| count > 0)
+        };
+        self.dormant && !any()
     }
 
     /// `[B, C, T]` → the same shape.
