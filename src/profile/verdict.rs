@@ -11,6 +11,8 @@ use super::summary::{Metrics, Summary};
 const BUSY: f64 = 0.85;
 /// A memory bandwidth that a program reaches in practice, as a share of the triad's.
 const BANDWIDTH_BUSY: f64 = 0.6;
+/// Share of the time from which on a GPU is worked with at all.
+const GPU_USED: f64 = 0.03;
 /// Share of the time that tasks wait for a resource from which on it holds them up.
 const PRESSURE: f64 = 0.2;
 /// Share of the time taken away by the hypervisor from which on a run is disturbed.
@@ -35,6 +37,10 @@ pub enum Bound {
     Disk,
     /// A GPU is busy.
     Gpu,
+    /// The bandwidth of a GPU's own memory is used up.
+    GpuMemory,
+    /// A GPU waits for the host, which prepares its work or launches it piece by piece.
+    GpuHost,
     /// Other programs hold the cores it would use.
     Contention,
     /// None of these: it waits (for the network, locks, sleep, another process).
@@ -51,6 +57,8 @@ impl Bound {
             Self::Memory => "memory",
             Self::Disk => "disk",
             Self::Gpu => "GPU",
+            Self::GpuMemory => "GPU memory bandwidth",
+            Self::GpuHost => "the host of the GPU",
             Self::Contention => "other programs on this machine",
             Self::Waiting => "waiting",
         }
@@ -147,8 +155,32 @@ impl Verdict {
         }
         for (name, percent) in known {
             self.evidence.push(format!("{name}: {percent:.0} % of the time"));
-            if percent >= 100.0 * BUSY && !self.bound_by.contains(&Bound::Gpu) {
-                self.bound_by.push(Bound::Gpu);
+            let gpu = name.trim_end_matches(".use");
+            for (channel, what, factor, unit) in [
+                ("dram.active", "its memory", 1.0, "% of the time"),
+                ("sm.active", "its multiprocessors", 1.0, "% of the time"),
+                ("pcie.received.rate", "copied to it", 1e-9, "GB/s"),
+            ] {
+                if let Some(found) = value(metrics, &format!("{gpu}.{channel}")) {
+                    self.evidence.push(format!("{gpu}: {what} {:.*} {unit}", usize::from(factor < 1.0) * 2, factor * found));
+                }
+            }
+            let memory = value(metrics, &format!("{gpu}.dram.active")).is_some_and(|active| active >= 100.0 * BANDWIDTH_BUSY);
+            let host = value(metrics, "cpu.time.rate").is_some_and(|cpu| cpu >= 100.0 * BUSY);
+            let bound = match percent / 100.0 {
+                _ if memory => Bound::GpuMemory,
+                busy if busy >= BUSY => Bound::Gpu,
+                busy if busy >= GPU_USED && host => Bound::GpuHost,
+                _ => continue,
+            };
+            if bound == Bound::GpuHost {
+                // One busy core beside a GPU that waits is the same thing said twice.
+                self.bound_by.retain(|other| *other != Bound::OneCore);
+                self.evidence
+                    .push(format!("{gpu} waits while at least one core is busy: `precision`, larger batches or more cells at once"));
+            }
+            if !self.bound_by.contains(&bound) {
+                self.bound_by.push(bound);
             }
         }
     }
@@ -221,6 +253,22 @@ mod tests {
     fn a_serial_program_and_a_waiting_one_are_told_apart() {
         let of = |percent| Verdict::of_metrics(&metrics(&[("cpu.time.rate", percent)]), 8.0, None).bound_by;
         assert_eq!((of(99.0), of(12.0), of(700.0)), (vec![Bound::OneCore], vec![Bound::Waiting], vec![Bound::Cpu]));
+    }
+
+    /// Numbers of an H200 (reports/gpu): ETAD launched operator by operator, replayed as a graph, and a copy within its memory.
+    #[test]
+    fn a_gpu_that_waits_for_its_host_is_told_from_one_that_works_and_one_whose_memory_does() {
+        let of = |used: f64, dram: f64, cpu: f64| {
+            let found = [("gpu0.use", used), ("gpu0.dram.active", dram), ("cpu.time.rate", cpu), ("gpu0.pcie.received.rate", 3.5e8)];
+            Verdict::of_metrics(&metrics(&found), 16.0, None)
+        };
+        let waits = of(16.0, 3.0, 110.0);
+        assert_eq!(waits.sentence(), "bound by the host of the GPU");
+        assert!(waits.evidence.contains(&"gpu0: copied to it 0.35 GB/s".to_owned()), "{:?}", waits.evidence);
+        assert_eq!(of(97.0, 10.0, 110.0).bound_by, [Bound::OneCore, Bound::Gpu]);
+        assert_eq!(of(100.0, 85.0, 30.0).bound_by, [Bound::GpuMemory]);
+        // Nobody works: it waits for data, or for something else.
+        assert_eq!((of(16.0, 3.0, 20.0).bound_by, of(0.0, 0.0, 110.0).bound_by), (vec![Bound::Waiting], vec![Bound::OneCore]));
     }
 
     #[test]

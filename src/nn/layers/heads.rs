@@ -64,7 +64,8 @@ impl Joined {
     }
 }
 
-/// What a tower and its output make of every level, `[B, C', T_l]` in single precision: level by level on the CPU, of all at once on a device.
+/// What a tower and its output make of every level, `[B, C', T_l]` in single precision: level by level on the CPU, of all at once
+/// on a device.
 fn on_levels(levels: &[Tensor], masks: &[Mask], tower: &Tower, output: &MaskedConv1d) -> Vec<Tensor> {
     if Formulation::of(levels[0].device()) == Formulation::Host {
         let one = |(x, mask): (&Tensor, &Mask)| output.forward(&tower.forward(x, mask), mask).to_kind(Kind::Float);
