@@ -1,6 +1,6 @@
 //! What products are made of, and whether they are the same every time: the C++ side is `shim/context.cpp`.
 
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::config::settings::Precision;
 
@@ -54,4 +54,14 @@ pub fn single<T>(device: Device, work: impl FnOnce() -> T) -> T {
     // SAFETY: a setting of this thread, restored when `_paused` goes.
     let _paused = Paused(cuda, unsafe { etalon_autocast_set(cuda, false) });
     work()
+}
+
+/// The tensor in another numeric type; in its own without an operator.
+pub fn cast(x: &Tensor, kind: Kind) -> Tensor {
+    if x.kind() == kind { x.shallow_clone() } else { x.to_kind(kind) }
+}
+
+/// The tensor in single precision.
+pub fn float(x: &Tensor) -> Tensor {
+    cast(x, Kind::Float)
 }

@@ -5,6 +5,7 @@ use tch::Tensor;
 use crate::nn::formulation::Formulation;
 use crate::nn::macs;
 use crate::nn::params::{Init, Params};
+use crate::nn::precision::cast;
 
 /// Conv1d over `[B, C, T]` with "same" padding.
 pub struct Conv {
@@ -171,12 +172,12 @@ impl Linear {
 
     /// `[…, input]` → `[…, output]`, in the numeric type of `x`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.product(x, &self.weight.to_kind(x.kind()))
+        self.product(x, &cast(&self.weight, x.kind()))
     }
 
     /// With this layer's `weight` in another form. Every value read meets every output.
     fn product(&self, x: &Tensor, weight: &Tensor) -> Tensor {
-        let y = x.linear(weight, Some(self.bias.to_kind(x.kind())));
+        let y = x.linear(weight, Some(cast(&self.bias, x.kind())));
         macs::layer("linear", &[x.numel() as i64, self.weight.size()[0]], x, &self.weight, &y);
         y
     }
@@ -185,7 +186,7 @@ impl Linear {
     /// is reordered instead of the large input.
     pub fn forward_bins_first(&self, x: &Tensor) -> Tensor {
         let (bins, channels) = (x.size()[1], x.size()[2]);
-        let weight = self.weight.to_kind(x.kind()).view([-1, channels, bins]).transpose(1, 2).reshape([-1, bins * channels]);
+        let weight = cast(&self.weight, x.kind()).view([-1, channels, bins]).transpose(1, 2).reshape([-1, bins * channels]);
         self.product(&x.flatten(1, 2), &weight)
     }
 }

@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 
 use super::basic::Linear;
 use crate::nn::params::{Init, Params};
+use crate::nn::precision::float;
 
 /// Multi-head deformable attention.
 pub struct DeformableAttention {
@@ -48,11 +49,11 @@ impl DeformableAttention {
         let time = cells.size()[1];
         let split = [batch, queries, self.heads, self.points];
         // Bags are summed in single precision, whatever the products before them are made of.
-        let mut value = self.value.forward(cells).to_kind(Kind::Float);
+        let mut value = float(&self.value.forward(cells));
         if let Some(padding) = padding {
             value = value.masked_fill(&padding.unsqueeze(-1), 0.0);
         }
-        let offsets = self.offsets.forward(query).to_kind(Kind::Float).view(split);
+        let offsets = float(&self.offsets.forward(query)).view(split);
         let weights = self.weights.forward(query).view(split).softmax(-1, Kind::Float);
         let (steps, centre) = (time as f64, reference.narrow(-1, 0, 1).unsqueeze(-1));
         let offsets = match reference.size()[2] {

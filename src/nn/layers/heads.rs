@@ -1,10 +1,11 @@
 //! The heads of a feature pyramid, the same for its levels, and its plainest neck.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::masked::{ChannelNorm, ConvSpec, Mask, MaskedConv1d, Scale, Tower};
 use crate::nn::formulation::Formulation;
 use crate::nn::params::Params;
+use crate::nn::precision::float;
 use crate::nn::transfer;
 
 /// Widths and depth of a head.
@@ -68,12 +69,12 @@ impl Joined {
 /// on a device.
 fn on_levels(levels: &[Tensor], masks: &[Mask], tower: &Tower, output: &MaskedConv1d) -> Vec<Tensor> {
     if Formulation::of(levels[0].device()) == Formulation::Host {
-        let one = |(x, mask): (&Tensor, &Mask)| output.forward(&tower.forward(x, mask), mask).to_kind(Kind::Float);
+        let one = |(x, mask): (&Tensor, &Mask)| float(&output.forward(&tower.forward(x, mask), mask));
         return levels.iter().zip(masks).map(one).collect();
     }
     let joined = Joined::new(levels, masks);
     let inner = tower.forward_apart(&joined.x, &joined.mask, &joined.apart);
-    let outer = output.forward(&inner, &joined.mask).to_kind(Kind::Float);
+    let outer = float(&output.forward(&inner, &joined.mask));
     joined.with(outer).split()
 }
 

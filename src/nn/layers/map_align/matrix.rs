@@ -27,7 +27,7 @@ const DENSE: i64 = 1 << 26;
 
 /// `matrix` times `x`; sparse products are of single precision only.
 fn product(matrix: &Tensor, x: &Tensor) -> Tensor {
-    if matrix.is_sparse() { precision::single(x.device(), || matrix.mm(x)) } else { matrix.mm(x).to_kind(Kind::Float) }
+    if matrix.is_sparse() { precision::single(x.device(), || matrix.mm(x)) } else { precision::float(&matrix.mm(x)) }
 }
 
 impl Matrix {

@@ -3,6 +3,7 @@
 use tch::{IndexOp, Kind, Tensor};
 
 use super::{Layout, Precision};
+use crate::nn::precision::float;
 
 /// Interpolation weights of every bin.
 pub(super) struct Matrix {
@@ -51,7 +52,7 @@ impl Matrix {
 
     /// The product is differentiable.
     pub(super) fn forward(&self, features: &Tensor, precision: Precision) -> Tensor {
-        let features = features.to_kind(Kind::Float);
+        let features = float(features);
         let products = self.by_input(|weights, input| weights.bmm(&features.narrow(0, input, weights.size()[0])).flatten(0, 1));
         let output = joined(products).view([self.weights.size()[0], self.weights.size()[1], -1]);
         match precision {
@@ -61,7 +62,7 @@ impl Matrix {
     }
 
     pub(super) fn backward(&self, gradient: &Tensor) -> Tensor {
-        let (gradient, channels) = (gradient.to_kind(Kind::Float), gradient.size()[2]);
+        let (gradient, channels) = (float(gradient), gradient.size()[2]);
         let gradients = self.by_input(|weights, input| {
             let (inputs, rows) = (weights.size()[0], weights.size()[1]);
             let first = self.first[input as usize];

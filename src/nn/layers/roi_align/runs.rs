@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::Precision;
+use crate::nn::precision::float;
 
 /// Where bins read from: one run of weights per (box, bin), for the boxes of one batch.
 pub(super) struct Runs {
@@ -70,7 +71,7 @@ impl Runs {
     pub(super) fn forward(&self, features: &Tensor, precision: Precision) -> Tensor {
         let channels = self.check(features);
         let shape = [self.boxes() as i64, self.bins as i64, channels as i64];
-        let features = features.to_kind(Kind::Float).contiguous();
+        let features = float(features).contiguous();
         let table = floats(&features);
         match precision {
             Precision::Float => {
@@ -171,7 +172,7 @@ impl Runs {
             }
         }
         let (bags, ..) = Tensor::embedding_bag(
-            &features.to_kind(Kind::Float).reshape([-1, channels]),
+            &float(features).reshape([-1, channels]),
             &Tensor::from_slice(&cells),
             &Tensor::from_slice(&offsets),
             false,

@@ -33,6 +33,7 @@ use crate::nn::layers::roi_align::{Layout, Precision, RoiAlign};
 use crate::nn::network::Terms;
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
+use crate::nn::precision::float;
 use crate::nn::transfer;
 
 /// Temporal aggregation: `[B, C, T]` → `[B, hidden, T]`.
@@ -123,13 +124,12 @@ impl Stage {
     /// RoI features `[N, R, C]` → outputs.
     fn heads(&self, roi: &Tensor) -> StageOutput {
         let quarter = roi.size()[1] / 4;
-        let float = |x: Tensor| x.to_kind(Kind::Float);
         let embedding = self.ext.forward_bins_first(roi).relu();
-        let iou = float(self.iou.forward(&embedding)).sigmoid();
-        let boundary = float(self.boundary.forward(&embedding)).sigmoid();
-        let centre_width = float(self.centre_width.forward(&embedding)) / 2.0;
-        let start = float(self.start.forward_bins_first(&roi.narrow(1, 0, quarter)));
-        let end = float(self.end.forward_bins_first(&roi.narrow(1, roi.size()[1] - quarter, quarter)));
+        let iou = float(&self.iou.forward(&embedding)).sigmoid();
+        let boundary = float(&self.boundary.forward(&embedding)).sigmoid();
+        let centre_width = float(&self.centre_width.forward(&embedding)) / 2.0;
+        let start = float(&self.start.forward_bins_first(&roi.narrow(1, 0, quarter)));
+        let end = float(&self.end.forward_bins_first(&roi.narrow(1, roi.size()[1] - quarter, quarter)));
         StageOutput { iou, reg: Tensor::cat(&[start, end, centre_width, boundary], 1), embedding }
     }
 }
@@ -246,7 +246,7 @@ impl Etad {
 
     /// Startness and endness `[B, 2, T]` from the aggregated features.
     fn boundaries(&self, x: &Tensor) -> Tensor {
-        self.boundary.1.forward(&self.boundary.0.forward(x).relu()).to_kind(Kind::Float).sigmoid()
+        float(&self.boundary.1.forward(&self.boundary.0.forward(x).relu())).sigmoid()
     }
 
     fn align(&self, anchors: &Tensor, layout: &Layout, time: i64) -> RoiAlign {
@@ -280,7 +280,7 @@ impl Etad {
             let (mut total, values) = losses::stage(iou, reg, &targets, &batch.draws[i], &self.constants, regress);
             terms.add(losses::STAGE_TERMS.map(|name| format!("s{i}.{name}")), &values);
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
-                let logits = head.forward(&output.embedding).to_kind(Kind::Float);
+                let logits = float(&head.forward(&output.embedding));
                 let loss = losses::proposal_class(&logits, &batch.classes, &targets.overlap, &batch.class_draw);
                 terms.add(["class"], &loss);
                 total += loss * self.config.class_weight;
@@ -315,7 +315,7 @@ impl Etad {
             segments.push(current.shallow_clone());
             iou.push(output.iou);
             if let Some(head) = self.class_head.as_ref().filter(|_| i + 1 == self.stages.len()) {
-                let logits = head.forward(&output.embedding).to_kind(Kind::Float);
+                let logits = float(&head.forward(&output.embedding));
                 classes = Some(logits.softmax(1, Kind::Float).narrow(1, 0, logits.size()[1] - 1));
             }
         }

@@ -42,6 +42,7 @@ use crate::nn::macs;
 use crate::nn::network::Terms;
 use crate::nn::optim::Gradients;
 use crate::nn::params::Params;
+use crate::nn::precision::float;
 
 /// Neighbours of a cell, itself among them.
 const NEIGHBOURS: i64 = 3;
@@ -146,7 +147,7 @@ impl Gtad {
         // The context of a cell: the mean of those nearest to it.
         let context = pick(&features, &nearest(&features, NEIGHBOURS));
         let context = context.unflatten(2, [-1, NEIGHBOURS]).mean_dim(3, false, Kind::Float);
-        Cells { products: self.multiply(&features, &context).to_kind(Kind::Float), start: boundary(&self.start), end: boundary(&self.end) }
+        Cells { products: float(&self.multiply(&features, &context)), start: boundary(&self.start), end: boundary(&self.end) }
     }
 
     /// Features and context `[B, C, T]` times the weights of every bin: `[B, T, bins * O]`. Where both have as many bins, a
@@ -182,7 +183,7 @@ impl Gtad {
             x = y.relu_();
         }
         let features = x.permute([0, 2, 3, 1]).contiguous();
-        Map { iou: pointwise(&features, &parts.score).to_kind(Kind::Float).sigmoid(), features }
+        Map { iou: float(&pointwise(&features, &parts.score)).sigmoid(), features }
     }
 
     /// Computes the losses of a batch and adds their gradients. `x` `[B, C, T]`.

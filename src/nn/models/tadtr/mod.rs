@@ -37,6 +37,7 @@ use crate::nn::layers::basic::{Conv, ConvShape, Linear, Mlp};
 use crate::nn::layers::roi_align::{Layout, RoiAlign};
 use crate::nn::network::{Batch, Conventions, Network, Term, VideoClasses, Window, with_video_classes};
 use crate::nn::params::{Init, Params};
+use crate::nn::precision::float;
 use crate::nn::transfer;
 
 /// What is done around the network.
@@ -128,7 +129,7 @@ impl TadTr {
 
     /// Class logits `[B, Q, K]` of a layer's states.
     pub fn classify(&self, layer: usize, states: &Tensor) -> Tensor {
-        self.class[layer].forward(states).to_kind(Kind::Float)
+        float(&self.class[layer].forward(states))
     }
 
     /// Actionness of (centre, width) `[B, Q, 2]`, through which no gradient flows.
@@ -140,7 +141,7 @@ impl TadTr {
         let rois = (Tensor::stack(&[&centre - &half, &centre + &half], 2) * time as f64).clamp(0.0, time as f64).view([-1, 2]);
         let layout = Layout::new(&vec![queries as usize; batch as usize], rois.device());
         let features = RoiAlign::plan(&rois, &layout, time, ROI_BINS).differentiable(&memory.cells);
-        let values = self.actionness.forward_bins_first(&features).to_kind(Kind::Float).sigmoid().view([batch, queries]);
+        let values = float(&self.actionness.forward_bins_first(&features)).sigmoid().view([batch, queries]);
         Actioned { rois, features, values }
     }
 }
