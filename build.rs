@@ -48,7 +48,7 @@ fn link_libtorch() -> String {
 #[cfg(feature = "torch")]
 fn compile_shim(libtorch: &Path) {
     const SOURCES: [&str; 3] = ["src/nn/shim/watch.cpp", "src/nn/shim/lists.cpp", "src/nn/shim/context.cpp"];
-    SOURCES.iter().for_each(|source| rerun_if_changed(Path::new(source)));
+    SOURCES.iter().chain(&["src/nn/shim/attempt.h"]).for_each(|source| rerun_if_changed(Path::new(source)));
     let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
     cc::Build::new()
         .cpp(true)

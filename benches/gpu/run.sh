@@ -2,7 +2,7 @@
 # Measures etalon on a CUDA device: doctor, parity, steps of every model beside the peer, a training of ActivityNet's shape, cells
 # at once, memory. Below 8 minutes. Leaves the device's clocks and modes as they are.
 #
-#   benches/gpu/run.sh OUT            everything, raw JSON into OUT and the table of them as OUT/<gpu>.md
+#   benches/gpu/run.sh OUT            everything, raw JSON into OUT, together as OUT/gpu.json and in a table as OUT/gpu.md
 #   benches/gpu/run.sh OUT steps …    some of: doctor parity steps peer training cells
 #
 # Needs `etalon` and `etalon-cell` on the PATH and python3 with numpy; the peer needs torch, torchvision and PEER, the folder of
@@ -65,4 +65,5 @@ for part in $parts; do
       done ;;
   esac
 done
+python3 "$here/summary.py" "$out" "$out/gpu.json" > "$out/gpu.md"
 say done

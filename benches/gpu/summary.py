@@ -8,7 +8,7 @@ def records(path):
     decoder, text, found = json.JSONDecoder(), open(path).read().strip(), []
     while text:
         record, end = decoder.raw_decode(text)
-        found.append({k: record[k] for k in ("model", "fraction", "seed", "scores", "training", "usage", "provenance", "notes")}
+        found.append({k: record[k] for k in ("model", "fraction", "seed", "scores", "training", "usage", "provenance")}
                      | {"metrics": {k: m.get("value") for k, m in record["profile"]["metrics"].items() if k.startswith(("gpu", "cpu.time", "memory."))}})
         text = text[end:].strip()
     return found

@@ -1,5 +1,26 @@
 //! What libtorch says when it fails, in one line: it unwinds with a message that holds its C++ frames, of use to nobody but a log.
 
+use std::ffi::{CStr, c_char};
+
+/// What a function of `shim` says of how it went: null, or a message that is the caller's to free.
+///
+/// # Errors
+/// The message.
+///
+/// # Safety
+/// `error` is null or a C string made by `strdup`, which nobody else frees.
+pub unsafe fn said(error: *mut c_char) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    unsafe {
+        let message = CStr::from_ptr(error).to_string_lossy().into_owned();
+        libc::free(error.cast());
+        Err(message)
+    }
+}
+
 /// What failed, and what to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use super::failure::Failure;
+use super::failure::{Failure, said};
 
 /// Empty where the headers were missing.
 static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/graph.so"));
@@ -37,12 +37,12 @@ impl Graph {
         let api = api()?;
         let mut graph = Self { api, handle: std::ptr::null_mut() };
         // SAFETY: writes the handle, which `drop` frees.
-        said(unsafe { (api.begin)(&raw mut graph.handle) })?;
+        unsafe { said((api.begin)(&raw mut graph.handle)) }.map_err(|error| Failure::of(&error).what)?;
         let made = catch_unwind(AssertUnwindSafe(work));
         // SAFETY: the recording is open, whatever the work did.
-        let ended = said(unsafe { (api.end)(graph.handle) });
+        let ended = unsafe { said((api.end)(graph.handle)) };
         match made {
-            Ok(made) => ended.map(|()| (graph, made)),
+            Ok(made) => ended.map(|()| (graph, made)).map_err(|error| Failure::of(&error).what),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map_or("it was interrupted", String::as_str);
                 Err(Failure::of(text).what)
@@ -53,7 +53,7 @@ impl Graph {
     /// Launches all of it once more.
     pub fn replay(&self) {
         // SAFETY: a recorded graph.
-        if let Err(error) = said(unsafe { (self.api.replay)(self.handle) }) {
+        if let Err(error) = unsafe { said((self.api.replay)(self.handle)) } {
             panic!("{error}");
         }
     }
@@ -66,19 +66,6 @@ impl Drop for Graph {
             unsafe { (self.api.free)(self.handle) };
         }
     }
-}
-
-fn said(error: *mut c_char) -> Result<(), String> {
-    if error.is_null() {
-        return Ok(());
-    }
-    // SAFETY: a C string made by strdup, freed once.
-    let message = unsafe {
-        let message = CStr::from_ptr(error).to_string_lossy().into_owned();
-        libc::free(error.cast());
-        message
-    };
-    Err(message.lines().next().unwrap_or_default().to_owned())
 }
 
 fn api() -> Result<&'static Api, String> {

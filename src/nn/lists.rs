@@ -1,9 +1,11 @@
 //! Operators that tch does not bind (`shim/lists.cpp`): those over whole lists of tensors, by which an optimiser moves every parameter
 //! in a few launches, and copies into page-locked memory.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 
 use tch::Tensor;
+
+use super::failure::said;
 
 /// A tensor as libtorch's C++ side knows it.
 type Handle = *mut c_void;
@@ -143,16 +145,10 @@ fn made(count: usize, make: impl FnOnce(*mut Handle) -> *mut c_char) -> Vec<Tens
 
 /// Unwinds as tch does when libtorch refuses.
 fn check(error: *mut c_char) {
-    if error.is_null() {
-        return;
+    // SAFETY: what a function of the shim returned, looked at once.
+    if let Err(message) = unsafe { said(error) } {
+        panic!("{message}");
     }
-    // SAFETY: a C string made by strdup, freed once.
-    let message = unsafe {
-        let message = CStr::from_ptr(error).to_string_lossy().into_owned();
-        libc::free(error.cast());
-        message
-    };
-    panic!("{message}");
 }
 
 #[cfg(test)]

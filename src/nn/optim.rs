@@ -131,24 +131,24 @@ impl Adam {
     /// One update. A parameter without a gradient keeps its value and its moments.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, lr: f64) {
         let reached = |i: usize| gradients.as_slice()[i].is_some();
-        self.advance(params, reached, lr);
-        let groups = self.groups(params, reached, lr);
+        let groups = self.advance(params, reached, lr);
         self.apply(params, gradients, &groups);
     }
 
-    /// Counts one more update of the parameters that are `reached`, and tells a device what it is made with.
-    pub fn advance(&mut self, params: &Params, reached: impl Fn(usize) -> bool, lr: f64) {
+    /// Counts one more update of the parameters that are `reached`, and tells a device what it is made with; their groups.
+    pub fn advance(&mut self, params: &Params, reached: impl Fn(usize) -> bool, lr: f64) -> Vec<Group> {
         self.moments.iter_mut().enumerate().filter(|(i, _)| reached(*i)).for_each(|(_, state)| state.steps += 1);
-        if !params.device().is_cuda() {
-            return;
-        }
         let groups = self.groups(params, reached, lr);
+        if !params.device().is_cuda() {
+            return groups;
+        }
         let scalar = || Tensor::zeros([], (Kind::Float, params.device()));
         self.clocks.resize_with(groups.len().max(self.clocks.len()), || Clock { lr: scalar(), step: scalar() });
         for (group, clock) in groups.iter().zip(&mut self.clocks) {
             let _ = clock.lr.fill_(group.with.lr);
             let _ = clock.step.fill_(group.with.step as f64);
         }
+        groups
     }
 
     /// The parameters that are moved alike: as a rule all, or a few groups, in the same order every time.

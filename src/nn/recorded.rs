@@ -73,7 +73,7 @@ impl Recorder {
             return self.launch((params, adam, average), &inputs, lr, backward);
         }
         tch::no_grad(|| recorded.inputs.iter_mut().zip(&inputs).for_each(|(own, new)| own.copy_(new)));
-        adam.advance(params, |i| self.reached[i], lr);
+        let _ = adam.advance(params, |i| self.reached[i], lr);
         recorded.graph.replay();
         let terms = recorded.terms.copy();
         self.recorded = Some(recorded);

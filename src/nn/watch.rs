@@ -43,9 +43,7 @@ pub fn dispatched<T>(device: Device, work: impl FnOnce() -> T) -> (T, Option<Dis
     }
     let before = transfer::reads();
     let watch = Watch::open(device);
-    OPEN.set(true);
     let result = work();
-    OPEN.set(false);
     let mut seen = watch.and_then(Watch::close);
     if let Some(seen) = &mut seen {
         seen.host_reads += transfer::reads() - before;
@@ -76,6 +74,7 @@ impl Watch {
         // SAFETY: the table lives until `drop`, which closes the watch first.
         let handle = unsafe { etalon_watch_open(seen, table.cast(), device.is_cuda()) };
         let watch = Self { handle, table, device };
+        OPEN.set(!handle.is_null());
         (!handle.is_null()).then_some(watch)
     }
 
@@ -97,6 +96,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        OPEN.set(false);
         let mut memory = [0i64; 3];
         if !self.handle.is_null() {
             // SAFETY: still open, because the work unwound; on its own thread.

@@ -1,12 +1,11 @@
 // CUDA graphs. The C side of src/nn/graph.rs, a library of its own: it needs libtorch_cuda, which only machines with a GPU can
 // open, so the program carries it inside and opens it there.
 
-#include <cstring>
-#include <exception>
-
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
+
+#include "attempt.h"
 
 namespace {
 
@@ -15,18 +14,6 @@ struct Graph {
   // What is current outside of the capture, which may not happen on the default stream.
   c10::cuda::CUDAStream outside = c10::cuda::getCurrentCUDAStream();
 };
-
-template <typename Work>
-char* attempt(const Work& work) noexcept {
-  try {
-    work();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("libtorch refused");
-  }
-}
 
 }  // namespace
 

@@ -2,7 +2,6 @@
 // per tensor on the CPU. The C side of src/nn/lists.rs.
 
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +11,8 @@
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/full.h>
+
+#include "attempt.h"
 
 namespace {
 
@@ -27,19 +28,6 @@ std::vector<at::Tensor> list(Handle const* handles, size_t count) {
 
 void hand_out(const std::vector<at::Tensor>& tensors, Handle* handles) {
   for (size_t i = 0; i < tensors.size(); ++i) handles[i] = new at::Tensor(tensors[i]);
-}
-
-// What went wrong, for the caller to free; null when nothing did.
-template <typename Work>
-char* attempt(const Work& work) noexcept {
-  try {
-    work();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("libtorch refused");
-  }
 }
 
 }  // namespace

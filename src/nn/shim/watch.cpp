@@ -100,7 +100,8 @@ std::unique_ptr<at::ObserverContext> entered(const at::RecordFunction& function)
   if (unrolling > 0) return nullptr;
   auto* state = c10::ThreadLocalDebugInfo::get(c10::DebugInfoKind::PROFILER_STATE);
   if (auto* watcher = dynamic_cast<Watcher*>(state)) watcher->report(function);
-  if (std::strncmp(function.name(), "aten::_foreach_", 15) == 0 || std::strncmp(function.name(), "aten::_fused_", 13) == 0) return std::make_unique<Unrolling>();
+  const auto begins = [&](const char* with) { return std::strncmp(function.name(), with, std::strlen(with)) == 0; };
+  if (begins("aten::_foreach_") || begins("aten::_fused_")) return std::make_unique<Unrolling>();
   return nullptr;
 }
 
