@@ -1,6 +1,7 @@
 //! The child process of every cell, and of what else needs a network: the only program that loads libtorch.
 //!
-//! `etalon-cell run JOB.json` runs one attempt, `etalon-cell profile JOB.json` measures what a native model costs,
+//! `etalon-cell run JOB.json` runs one attempt, `etalon-cell measure JOB.json` does the same under `etalon profile`,
+//! `etalon-cell profile JOB.json` measures what a native model costs,
 //! `etalon-cell peaks THREADS DEVICE` what the machine can do at most, `etalon-cell parity FOLDER json|text` compares a model with
 //! its authors' arrays, `etalon-cell extract REQUEST json|- quiet|-` makes feature files, `etalon-cell probe` says which libtorch it found.
 
@@ -9,10 +10,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use etalon::cli::{self, Exit};
-#[cfg(feature = "torch")]
 use etalon::event::Observer;
 use etalon::profile::machine;
-#[cfg(feature = "torch")]
 use etalon::profile::session::Phases;
 use etalon::run::cell::{self, JsonLines};
 
@@ -20,7 +19,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // A job has a log for what goes wrong; elsewhere it is said once, by the error.
-    let has_log = matches!(arguments.as_slice(), ["run" | "profile", _]);
+    let has_log = matches!(arguments.as_slice(), ["run" | "measure" | "profile", _]);
     if !has_log {
         std::panic::set_hook(Box::new(|_| ()));
     }
@@ -42,17 +41,12 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
     match arguments {
         ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout())).map(|()| Exit::Done).map_err(Into::into),
+        ["measure", job] => cell::run(Path::new(job), &mut *phases()).map(|()| Exit::Done).map_err(Into::into),
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
         ["peaks", threads, device] => peaks(threads, device),
         #[cfg(feature = "torch")]
-        ["profile", job] => {
-            let mut events: Box<dyn Observer> = match Phases::offered() {
-                Some(phases) => Box::new(phases),
-                None => Box::new(JsonLines(std::io::stdout())),
-            };
-            etalon::run::native::run(Path::new(job), &mut *events).map(|()| Exit::Done).map_err(Into::into)
-        }
+        ["profile", job] => etalon::run::native::run(Path::new(job), &mut *phases()).map(|()| Exit::Done).map_err(Into::into),
         #[cfg(feature = "torch")]
         ["parity", folder, form, device] => cli::parity::check(Path::new(folder), device, &cli::Ui::new(*form == "json", false)),
         #[cfg(feature = "torch")]
@@ -62,6 +56,14 @@ fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
             Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features"))
         }
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
+    }
+}
+
+/// Phases go to the session that records this program, where there is one.
+fn phases() -> Box<dyn Observer> {
+    match Phases::offered() {
+        Some(phases) => Box::new(phases),
+        None => Box::new(JsonLines(std::io::stdout())),
     }
 }
 

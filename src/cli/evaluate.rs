@@ -105,7 +105,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let tiou = tiou.map_or_else(|| DEFAULT_TIOU.parse(), Ok)?;
     let rules = rules.unwrap_or_default();
     let truth = GroundTruth::parse(&read(&files.ground_truth, "--ground-truth")?, &files.ground_truth, &files.subset)?;
-    let detections = DetectionFile::parse(&read(&files.detections, "--detections")?, &files.detections, &truth)?;
+    let detections = match files.detections.extension() {
+        Some(extension) if extension == "pkl" => DetectionFile::unpickle(&fsio::read(&files.detections)?, &files.detections, &truth)?,
+        _ => DetectionFile::parse(&read(&files.detections, "--detections")?, &files.detections, &truth)?,
+    };
     let scores = eval::evaluate_rows(&truth, detections.rows(), tiou.as_slice(), rules, &args.recall)?;
     let input = Coverage::of(&truth, &detections);
     input.notes().iter().for_each(|note| ui.remark(format!("note: {note}")));

@@ -17,6 +17,7 @@ mod profile;
 mod report;
 mod run;
 mod status;
+mod trainers;
 
 use clap::{Parser, Subcommand};
 

@@ -1,12 +1,13 @@
 //! `etalon plan`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{Exit, Ui, ui};
-use crate::base::Percent;
+use super::{Exit, Ui, trainers, ui};
+use crate::base::{Percent, fsio};
 use crate::config::settings::Common;
 use crate::config::{self, ModelConfig};
 use crate::data::{features, video};
@@ -23,13 +24,17 @@ use crate::store::{PlannedCell, Store};
 Examples:
   etalon plan experiments/demo.toml
   etalon plan experiments/demo.toml --store results      what is done and what is left
-  etalon plan experiments/demo.toml --resolved           the experiment with every default")]
+  etalon plan experiments/demo.toml --resolved           the experiment with every default
+  etalon plan experiment.toml --show mine                what a trainer (`arch.external`) is handed and how it is started")]
 pub struct Args {
     /// Experiment file.
     experiment: PathBuf,
     /// Print the experiment as TOML with every default filled in.
     #[arg(long, conflicts_with_all = ["store", "json"])]
     resolved: bool,
+    /// Print the files that this trainer's smallest cell is handed, and its command.
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["store", "resolved"])]
+    show: Option<String>,
     /// Compare with the results in this store.
     #[arg(long)]
     store: Option<PathBuf>,
@@ -96,6 +101,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ui.line(prepared.experiment.resolved_toml().trim_end());
         return Ok(Exit::Done);
     }
+    if let Some(model) = &args.show {
+        return show(&prepared, model, ui);
+    }
     let plan = plan(&prepared, args.store.as_deref())?;
     if ui.json {
         ui.json(&plan)?;
@@ -160,6 +168,48 @@ fn progress(prepared: &Prepared, root: &std::path::Path) -> anyhow::Result<Progr
     let is_done = |key| store.as_ref().is_some_and(|s| s.is_done(key));
     let outstanding: Vec<PlannedCell> = cells.iter().filter(|c| !is_done(&c.key)).map(Into::into).collect();
     Ok(Progress { done: cells.len() - outstanding.len(), outstanding })
+}
+
+/// What `--show` prints: paths with `{job}` for the job's folder.
+#[derive(Serialize)]
+struct Shown {
+    command: Vec<String>,
+    files: BTreeMap<String, String>,
+}
+
+fn show(prepared: &Prepared, model: &str, ui: &Ui) -> anyhow::Result<Exit> {
+    let Some(external) = prepared.model(model)?.arch.external() else {
+        ui.remark(format!("model {model} is one of etalon's own: --show is for `arch.external`, and --resolved prints its settings"));
+        return Ok(Exit::Usage);
+    };
+    let shown = trainers::smallest(prepared, external, |laid_out| {
+        let folder = laid_out.folder.display().to_string();
+        let outside = laid_out.folder.parent().unwrap_or(&laid_out.folder).display().to_string();
+        let general = |text: &str| text.replace(&folder, "{job}").replace(&outside, "{job}/..");
+        let described = [laid_out.folder.join("job.json")];
+        let read = |path: &PathBuf| Ok((general(&path.display().to_string()), general(&fsio::read_text(path)?)));
+        let files = described.iter().chain(&laid_out.files).map(read).collect::<anyhow::Result<_>>()?;
+        Ok(Shown { command: laid_out.train.iter().map(|argument| general(argument)).collect(), files })
+    })?;
+    if ui.json {
+        ui.json(&shown)?;
+    } else {
+        ui.line(format!("in {}: {}", external.directory.display(), shown.command.join(" ")));
+        for (name, text) in &shown.files {
+            ui.line(format!("\n{name}\n{}", shortened(text.trim_end())));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Long lines, which hold data rather than settings, by their beginning.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 400;
+    let line = |line: &str| match line.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{} … ({} characters)", &line[..at], line.chars().count()),
+        None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn print(plan: &Plan, ui: &Ui) {

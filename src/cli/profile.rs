@@ -1,8 +1,10 @@
 //! `etalon profile`.
 
+mod job;
 mod live;
 mod native;
 mod show;
+mod trainer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use crate::profile::limits::Limits;
 use crate::profile::sensors::Group;
 use crate::profile::session::{self, Finished, Plan, describe};
 use crate::profile::{Fingerprint, Profile, Verdict, machine, recorder};
-use crate::run::Stop;
+use crate::run::{Prepared, Stop};
 
 /// Measure what a program, a running process or a model of an experiment uses: CPU, memory, bandwidth, disk, GPU, energy.
 #[derive(clap::Args)]
@@ -85,8 +87,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (subject, finished, native) = match (&args.experiment, args.pid, args.command.as_slice()) {
         (Some(experiment), ..) => {
             let model = args.model.as_deref().expect("clap asks for it");
-            let (subject, finished, result) = native::profile(experiment, model, &args.work, plan, &|| stop.requested())?;
-            (subject, finished, Some(result))
+            let prepared = Prepared::open(experiment)?;
+            let stop = || stop.requested();
+            let (finished, result) = match prepared.model(model)?.arch.external() {
+                Some(_) => (trainer::profile(experiment, &prepared, model, &args.work, plan, &stop)?, None),
+                None => {
+                    let (finished, found) = native::profile(experiment, &prepared, model, &args.work, plan, &stop)?;
+                    (finished, Some(found))
+                }
+            };
+            let subject = Subject::Model { experiment: prepared.experiment.name.clone(), model: model.to_owned() };
+            (subject, finished, result)
         }
         (None, Some(pid), _) => {
             let (command, begun) = (command_line(pid), std::time::Instant::now());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::base::{Digest, fsio};
 
@@ -16,10 +17,20 @@ use crate::base::{Digest, fsio};
 #[serde(deny_unknown_fields)]
 pub struct ExternalConfig {
     /// Trains, and without `detect` also writes the detections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<String>,
     /// Writes the detections, in a second process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect: Option<Vec<String>>,
+    /// Code that is known: what it is handed and both commands follow from `config` and `set`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
+    /// The configuration of that code to begin with, below `directory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// Settings of that configuration that are to be others, by their dotted names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Value>,
     /// Where both run (environment variables as `${NAME}`; relative to the experiment file).
     pub directory: PathBuf,
     /// The interpreter that `{python}` stands for: a path, or a name that is looked up on the PATH.
@@ -32,12 +43,39 @@ pub struct ExternalConfig {
     /// Variables beside those that etalon runs with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Form of the detections; found out by their content without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detections: Option<Form>,
     /// Whether the trainer's annotation file holds the instances of the test videos.
     #[serde(default)]
     pub ground_truth: GroundTruthRule,
     /// Keep the job's folder after success.
     #[serde(default)]
     pub keep: bool,
+}
+
+/// Code whose command line and files are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adapter {
+    /// ActionFormer, TriDet, TemporalMaxer, and what keeps their `train.py` and `eval.py`.
+    Actionformer,
+    /// OpenTAD.
+    Opentad,
+}
+
+/// Form of a file of detections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// JSON: `{"results": {VIDEO: [{"segment": [s, e], "label": …, "score": …}]}}`.
+    Activitynet,
+    /// A pickle of columns, `eval_results.pkl`.
+    Actionformer,
+    /// JSON, `result_detection.json`.
+    Opentad,
+    /// Columns video, start, end, label, score.
+    Csv,
 }
 
 /// Whether a trainer is given the instances of the test videos.
@@ -63,13 +101,46 @@ impl ExternalConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        let commands = || std::iter::once(("train", &self.train)).chain(self.detect.iter().map(|command| ("detect", command)));
-        for (key, command) in commands() {
-            if command.first().is_none_or(|program| program.trim().is_empty()) {
-                return Err((key, "is empty; give the program and its arguments as a list".to_owned()));
+        match (self.adapter, &self.config) {
+            (None, None) if self.set.is_empty() => self.check_commands()?,
+            (None, config) => {
+                let key = if config.is_some() { "config" } else { "set" };
+                return Err((key, "is only read with `adapter`; give \"actionformer\" or \"opentad\"".to_owned()));
             }
+            (Some(_), None) => return Err(("config", "is missing; name the configuration file, below `directory`".to_owned())),
+            (Some(_), Some(_)) if !self.train.is_empty() || self.detect.is_some() => {
+                let key = if self.train.is_empty() { "detect" } else { "train" };
+                return Err((key, "follows from `adapter`; leave out one of them".to_owned()));
+            }
+            (Some(_), Some(_)) if self.detections.is_some() => {
+                return Err(("detections", "follows from `adapter`; leave it out".to_owned()));
+            }
+            (Some(_), Some(_)) => {}
         }
-        let arguments = commands().flat_map(|(key, command)| command.iter().map(move |argument| (key, argument)));
+        self.check_placeholders()?;
+        let outside = |input: &&String| Path::new(input).is_absolute() || input.split('/').any(|part| part == "..");
+        match self.inputs.iter().find(outside) {
+            Some(input) => Err(("inputs", format!("{input:?} is not below `directory`; name files in it"))),
+            None => Ok(()),
+        }
+    }
+
+    fn commands(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
+        let train = Some(&self.train).filter(|_| self.adapter.is_none());
+        train.map(|command| ("train", command)).into_iter().chain(self.detect.iter().map(|command| ("detect", command)))
+    }
+
+    fn check_commands(&self) -> Result<(), (&'static str, String)> {
+        let empty = |command: &Vec<String>| command.first().is_none_or(|program| program.trim().is_empty());
+        match self.commands().find(|(_, command)| empty(command)) {
+            Some(("train", _)) => Err(("train", "is empty; give the program and its arguments as a list, or an `adapter`".to_owned())),
+            Some((key, _)) => Err((key, "is empty; give the program and its arguments as a list".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn check_placeholders(&self) -> Result<(), (&'static str, String)> {
+        let arguments = self.commands().flat_map(|(key, command)| command.iter().map(move |argument| (key, argument)));
         for (key, argument) in arguments.chain(self.environment.values().map(|value| ("environment", value))) {
             if let Some(unknown) = placeholders(argument).find(|name| !PLACEHOLDERS.contains(name)) {
                 return Err((
@@ -81,11 +152,29 @@ impl ExternalConfig {
                 ));
             }
         }
-        let outside = |input: &&String| Path::new(input).is_absolute() || input.split('/').any(|part| part == "..");
-        match self.inputs.iter().find(outside) {
-            Some(input) => Err(("inputs", format!("{input:?} is not below `directory`; name files in it"))),
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// The command that trains, or which adapter has it.
+    pub fn in_words(&self) -> Vec<String> {
+        let named = |adapter| match adapter {
+            Adapter::Actionformer => "actionformer",
+            Adapter::Opentad => "opentad",
+        };
+        match (self.adapter, &self.config) {
+            (Some(adapter), Some(config)) => vec!["adapter".to_owned(), named(adapter).to_owned(), config.display().to_string()],
+            _ => self.train.clone(),
         }
+    }
+
+    /// The configuration that an adapter begins with.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        self.config.as_ref().map(|config| self.directory.join(config))
+    }
+
+    /// Whether a command names the interpreter.
+    pub fn uses_python(&self) -> bool {
+        self.adapter.is_some() || self.commands().any(|(_, command)| command.iter().any(|argument| argument.contains("{python}")))
     }
 
     /// Digest of the files that decide what the trainer does: of `inputs`, or of the clean git tree.
@@ -207,10 +296,14 @@ mod tests {
         ExternalConfig {
             train: vec!["{python}".into(), "train.py".into()],
             detect: None,
+            adapter: None,
+            config: None,
+            set: BTreeMap::new(),
             directory: directory.to_owned(),
             python: "python3".into(),
             inputs: inputs.iter().map(|i| (*i).to_owned()).collect(),
             environment: BTreeMap::new(),
+            detections: None,
             ground_truth: GroundTruthRule::Withheld,
             keep: false,
         }
@@ -264,5 +357,17 @@ mod tests {
         assert!(key == "train" && problem.contains("{sead}") && problem.contains("{seed}"), "{problem}");
         config.train.clear();
         assert_eq!(config.check().unwrap_err().0, "train");
+    }
+    #[test]
+    fn an_adapter_brings_its_commands_and_asks_for_a_configuration() {
+        let mut config = external(Path::new("."), &["x"]);
+        config.config = Some("a.yaml".into());
+        assert_eq!(config.check().unwrap_err().0, "config");
+        config.adapter = Some(Adapter::Actionformer);
+        assert_eq!(config.check().unwrap_err().0, "train");
+        config.train.clear();
+        assert_eq!(config.check(), Ok(()));
+        config.config = None;
+        assert!(config.check().unwrap_err().1.contains("is missing"));
     }
 }

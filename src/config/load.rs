@@ -129,12 +129,12 @@ impl Experiment {
         found
     }
 
-    /// Interpreters of the user's trainers that are paths rather than names.
+    /// Interpreters of the user's trainers that are paths, or name a variable, rather than names.
     fn interpreters_mut(&mut self) -> Vec<(String, &mut PathBuf)> {
         let mut found = Vec::new();
         for (name, model) in &mut self.model {
             if let Arch::External(external) = &mut model.arch
-                && external.python.components().count() > 1
+                && (external.python.components().count() > 1 || external.python.to_string_lossy().contains("${"))
             {
                 found.push((format!("model.{name}.arch.external.python"), &mut external.python));
             }
@@ -197,11 +197,18 @@ impl Experiment {
         }
         if let Some(external) = model.arch.external() {
             let wrong = |problem| Error::Trainer { model: name.to_owned(), problem };
-            let ExternalConfig { train, detect, environment, ground_truth, .. } = external;
-            spec["arch"]["external"] = serde_json::json!({
+            let ExternalConfig { train, detect, environment, ground_truth, adapter, set, detections, .. } = external;
+            let mut part = serde_json::json!({
                 "train": train, "detect": detect, "environment": environment, "ground_truth": ground_truth,
                 "code": external.code().map_err(wrong)?,
             });
+            if let (Some(adapter), Some(file)) = (adapter, external.config_file()) {
+                part["adapter"] = serde_json::json!({ "kind": adapter, "config": Digest::of_file(&file)?, "set": set });
+            }
+            if let Some(form) = detections {
+                part["detections"] = serde_json::json!(form);
+            }
+            spec["arch"]["external"] = part;
         }
         if let Some(encoder) = &model.encoder {
             spec["encoder"]["recipe"] = EncoderConfig::RECIPE.into();

@@ -5,6 +5,7 @@ mod array;
 pub mod dataset;
 pub mod discover;
 pub mod features;
+pub(crate) mod pickle;
 pub mod synthetic;
 pub mod video;
 pub mod windows;

@@ -238,7 +238,7 @@ impl Detector for EndToEnd {
             let mut task = task(&self.config, job, &features)?;
             task.load(&trained.artifact)?;
             let (detections, of_detector) = task.detect(videos, observer)?;
-            Ok(Detected { detections, macs: Some(of_encoder + of_detector) })
+            Ok(Detected { detections, macs: Some(of_encoder + of_detector), ..Detected::default() })
         })
     }
 }

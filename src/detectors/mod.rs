@@ -100,6 +100,8 @@ pub struct Detected {
     pub detections: Detections,
     /// Multiply-accumulates of convolutions and matrix products that it took; `None` for what is no network.
     pub macs: Option<u64>,
+    /// What the reader of the record should know.
+    pub notes: Vec<String>,
 }
 
 /// Why a detector failed.

@@ -144,7 +144,7 @@ impl Detector for Native {
             let mut task = self.task(job)?;
             task.load(&trained.artifact)?;
             let (detections, macs) = task.detect(videos, observer)?;
-            Ok(Detected { detections, macs: Some(macs) })
+            Ok(Detected { detections, macs: Some(macs), ..Detected::default() })
         })
     }
 }

@@ -102,7 +102,7 @@ impl Detector for Prior {
             .map_err(|e| Error::Model(format!("{} is no table of the prior ({e}); train this cell again", trained.artifact.display())))?;
         let detections = videos.iter().map(|id| (id.clone(), table.tile(job.dataset.videos[id].duration, self.per_video))).collect();
         observer.observe(&Event::Progress { done: videos.len() as u64, total: videos.len() as u64, loss: None });
-        Ok(Detected { detections, macs: None })
+        Ok(Detected { detections, ..Detected::default() })
     }
 }
 

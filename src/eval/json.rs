@@ -60,13 +60,7 @@ impl DetectionFile {
         let mut collected = Collector::new(truth);
         if has("video-id") {
             let columns: Columns = from_str(text, file, "detections")?;
-            columns.check(file)?;
-            for (row, label) in columns.label.iter().enumerate() {
-                let segment = [columns.start[row], columns.end[row]];
-                possible(file, &columns.video[row], row, segment)?;
-                collected.push(row, label, segment, columns.score[row]);
-            }
-            return Ok(collected.finish(columns.video));
+            return columns.read(file, truth);
         }
         let Entries(videos) =
             if has("results") { from_str::<Wrapped>(text, file, "detections")?.results } else { from_str(text, file, "detections")? };
@@ -249,7 +243,7 @@ struct Row<'a> {
 }
 
 /// A class as detections name it.
-enum Label<'a> {
+pub(super) enum Label<'a> {
     Name(Cow<'a, str>),
     Number(i64),
 }
@@ -300,20 +294,33 @@ struct Wrapped<'a> {
     results: Entries<'a, Vec<Row<'a>>>,
 }
 
+/// The table that ActionFormer's evaluator exchanges, column by column.
 #[derive(serde::Deserialize)]
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     #[serde(rename = "video-id")]
-    video: Vec<String>,
+    pub video: Vec<String>,
     #[serde(rename = "t-start")]
-    start: Vec<f64>,
+    pub start: Vec<f64>,
     #[serde(rename = "t-end")]
-    end: Vec<f64>,
+    pub end: Vec<f64>,
     #[serde(borrow)]
-    label: Vec<Label<'a>>,
-    score: Vec<f64>,
+    pub label: Vec<Label<'a>>,
+    pub score: Vec<f64>,
 }
 
 impl Columns<'_> {
+    /// The rows, with the labels of `truth`.
+    pub fn read(self, file: &Path, truth: &GroundTruth) -> Result<DetectionFile> {
+        self.check(file)?;
+        let mut collected = Collector::new(truth);
+        for (row, label) in self.label.iter().enumerate() {
+            let segment = [self.start[row], self.end[row]];
+            possible(file, &self.video[row], row, segment)?;
+            collected.push(row, label, segment, self.score[row]);
+        }
+        Ok(collected.finish(self.video))
+    }
+
     fn check(&self, file: &Path) -> Result<()> {
         let lengths = [("t-start", self.start.len()), ("t-end", self.end.len()), ("label", self.label.len()), ("score", self.score.len())];
         let expected = self.video.len();

@@ -5,6 +5,7 @@
 
 mod ap;
 mod class;
+mod columns;
 pub mod coverage;
 pub mod detection;
 pub mod iou;
@@ -42,6 +43,14 @@ pub enum Error {
         hint: &'static str,
         /// Names line and column.
         source: serde_json::Error,
+    },
+    /// Not the pickle that was expected.
+    #[error("cannot read {} as a pickle of detections: {problem}", file.display())]
+    Pickle {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// A video has two entries in one file.
     #[error("video {video:?} appears twice in {}: merge its two entries", file.display())]

@@ -33,11 +33,16 @@ pub fn of(models: &[ModelReport], records: &[Record]) -> Option<Efficiency> {
         if row.gmac_per_minute.is_none() {
             // Since products are counted, a record also says over how many seconds.
             let counts = cells().all(|r| r.detection.seconds > 0.0);
-            let reason = if counts { "no native network" } else { "not counted in records this old" };
+            let reason = match () {
+                () if cells().any(|r| r.provenance.trainer.is_some()) => "its trainer does not say",
+                () if counts => "no native network",
+                () => "not counted in records this old",
+            };
             note(&mut absent, Some(Resource::Compute), &row.model, reason);
         }
         if row.parameters.is_none() {
-            note(&mut absent, Some(Resource::Parameters), &row.model, "none to train");
+            let told = cells().all(|r| r.provenance.trainer.is_none());
+            note(&mut absent, Some(Resource::Parameters), &row.model, if told { "none to train" } else { "its trainer does not say" });
         }
     }
     for resource in Resource::ALL {

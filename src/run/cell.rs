@@ -42,7 +42,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let trained = detector.train(&work, observer)?;
 
     observer.observe(&Event::Phase { phase: Phase::Detect });
-    let detectors::Detected { detections, macs } = detector.detect(&work, &trained, &split.test, observer)?;
+    let detectors::Detected { detections, macs, notes: detected } = detector.detect(&work, &trained, &split.test, observer)?;
     let digest = write_detections(dir, &detections)?;
 
     observer.observe(&Event::Phase { phase: Phase::Evaluate });
@@ -52,6 +52,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     notes.extend(split.note());
     notes.extend(sample.note());
     notes.extend(trained.notes);
+    notes.extend(detected);
     let frames = trained.frames.map(|f| FrameFacts { waited_s: f.waited_s, decode_s: f.decode_s, decoded: f.decoded });
     let training = TrainingFacts {
         steps: trained.steps,

@@ -54,7 +54,7 @@ impl Trainer {
             let environment =
                 environment.map(|e| Ok::<_, Error>(EnvironmentFacts { digest: store.add_environment(&e)?, words: e.in_words() }));
             let facts = TrainerFacts {
-                command: config.train.clone(),
+                command: config.in_words(),
                 directory: config.directory.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 commit: config.commit(),
                 code: config.code().map_err(Error::Request)?,
@@ -82,8 +82,7 @@ impl Environment {
     /// That of `{python}`, where a command of the trainer names it and it answers. One that does not start fails its cells, which say
     /// why.
     pub fn of(external: &ExternalConfig) -> Option<Self> {
-        let named = external.train.iter().chain(external.detect.iter().flatten()).any(|argument| argument.contains("{python}"));
-        named.then(|| ask(Command::new(&external.python)))?
+        external.uses_python().then(|| ask(Command::new(&external.python)))?
     }
 
     /// In a few words.

@@ -1,5 +1,6 @@
 //! The command line from outside: one binary, a module per verb.
 
+mod adapters;
 mod adaptive;
 mod bad_input;
 mod cases;

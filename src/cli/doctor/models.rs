@@ -1,11 +1,11 @@
 //! Whether the user's trainers of an experiment can start: their code, their interpreter, and the folder they would be handed.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use super::super::trainers::smallest;
 use super::{Check, Verdict};
-use crate::base::fsio;
 use crate::config::ExternalConfig;
-use crate::detectors::external::External;
 use crate::run::Prepared;
 use crate::run::trainer::Environment;
 
@@ -30,27 +30,30 @@ pub fn checks(path: &Path) -> anyhow::Result<Vec<Check>> {
 
 fn trainer(prepared: &Prepared, external: &ExternalConfig) -> Result<String, String> {
     let code = external.code()?;
-    let named = external.train.iter().any(|argument| argument.contains("{python}"));
     let environment = Environment::of(external);
-    if named && environment.is_none() {
+    if external.uses_python() && environment.is_none() {
         return Err(format!("{} does not answer as a Python; set `python` to the interpreter of the trainer", external.python.display()));
     }
-    let files = lay_out(prepared, external).map_err(|e| e.to_string())?;
+    let files = handed(prepared, external).map_err(|e| e.to_string())?;
     let code = external.commit().map_or_else(|| format!("digest {code}"), |commit| format!("commit {commit}"));
     let environment = environment.map_or_else(String::new, |environment| format!(", {}", environment.in_words()));
     Ok(format!("{code}{environment}, {files} files handed over at the smallest fraction"))
 }
 
-/// Makes the folder of the smallest cell beside other temporary files, and removes it. Returns the number of files in it.
-fn lay_out(prepared: &Prepared, external: &ExternalConfig) -> anyhow::Result<usize> {
-    let protocol = &prepared.experiment.protocol;
-    let (fraction, seed) = (protocol.fractions[0], protocol.seeds[0]);
-    let sample = prepared.sample(fraction, seed)?;
-    if let Some(features) = &prepared.corpus.features {
-        features.check(&[sample.videos.as_slice(), &prepared.split.test].concat())?;
-    }
-    let folder = std::env::temp_dir().join(format!("etalon-doctor-{}", std::process::id()));
-    let files = External::new(external).lay_out(&prepared.work(&sample.videos, seed, &folder));
-    fsio::remove_folder(&folder)?;
-    Ok(files?)
+/// Makes the folder of the smallest cell, and has an adapter's configuration loaded by the code it is for. Returns the number of
+/// feature files.
+fn handed(prepared: &Prepared, external: &ExternalConfig) -> anyhow::Result<usize> {
+    smallest(prepared, external, |laid_out| {
+        if let (Some(program), Some(file)) = (laid_out.loads, laid_out.files.first()) {
+            let mut python = Command::new(&external.python);
+            python.args(["-c", program]).arg(file).current_dir(&external.directory).stdin(Stdio::null());
+            let output = python.output()?;
+            anyhow::ensure!(output.status.success(), "its configuration does not load: {}", last_line(&output.stderr));
+        }
+        Ok(laid_out.handed)
+    })
+}
+
+fn last_line(stderr: &[u8]) -> String {
+    String::from_utf8_lossy(stderr).trim().lines().last().unwrap_or("it said nothing").to_owned()
 }

@@ -1,17 +1,17 @@
 //! `etalon profile EXPERIMENT --model NAME`: training steps and detections of a native model, in its own process.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context;
 
-use crate::base::{fsio, origin};
+use super::job::Workplace;
 use crate::profile::Compute;
-use crate::profile::document::{JOB_SCHEMA, NativeJob, NativeResult, Peaks, Steps, Subject};
+use crate::profile::document::{JOB_SCHEMA, NativeJob, NativeResult, Peaks, Steps};
 use crate::profile::machine;
 use crate::profile::roofline::Roofline;
-use crate::profile::session::{self, Finished, Plan};
-use crate::run::{self, BAD_INPUT, Prepared, THREAD_VARIABLES, cell_program};
+use crate::profile::session::{Finished, Plan};
+use crate::run::{self, Prepared, cell_program};
 use crate::stats::median;
 
 /// How much work is profiled.
@@ -28,10 +28,10 @@ pub struct Work {
     videos: usize,
     /// Compute threads; all usable cores by default.
     #[arg(long, requires = "model")]
-    threads: Option<usize>,
+    pub(super) threads: Option<usize>,
     /// "cpu" or "cuda:N".
     #[arg(long, default_value = "cpu", requires = "model")]
-    device: String,
+    pub(super) device: String,
 }
 
 /// What the model's process found out about itself.
@@ -50,27 +50,22 @@ impl Findings {
 /// Runs the model under the recorder.
 ///
 /// # Errors
-/// The experiment is wrong, has no such model, or the model's process fails.
+/// The model's process fails.
 pub fn profile(
     experiment: &Path,
+    prepared: &Prepared,
     model: &str,
     work: &Work,
     plan: Plan,
     stop: &dyn Fn() -> bool,
-) -> anyhow::Result<(Subject, Finished, Findings)> {
-    let prepared = Prepared::open(experiment)?;
-    prepared.model(model)?;
+) -> anyhow::Result<(Finished, Findings)> {
     let threads = work.threads.unwrap_or_else(machine::usable_cores);
     let peaks = peaks(threads, &work.device)?;
-    let folder = std::env::temp_dir().join(format!("etalon-profile-{}", uuid::Uuid::new_v4().simple()));
-    let guard = Removed(&folder);
-    let resolved = folder.join("experiment.toml");
-    fsio::replace(&resolved, prepared.experiment.resolved_toml().as_bytes())?;
-    origin::note(&resolved, &origin::folder_of(experiment)?)?;
+    let place = Workplace::new(experiment, prepared)?;
     let Work { steps, warmup, videos, .. } = *work;
     let job = NativeJob {
         schema: JOB_SCHEMA,
-        experiment: resolved,
+        experiment: place.experiment(),
         model: model.to_owned(),
         threads,
         device: work.device.clone(),
@@ -79,27 +74,9 @@ pub fn profile(
         steps,
         videos,
     };
-    let (path, log) = (folder.join("job.json"), folder.join("stderr.log"));
-    fsio::replace(&path, &serde_json::to_vec_pretty(&job)?)?;
-    let mut command = Command::new(cell_program());
-    command.arg("profile").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fsio::open_append(&log)?);
-    for name in THREAD_VARIABLES {
-        command.env(name, threads.to_string());
-    }
-    let finished = session::run(command, plan, stop)?;
-    if !finished.status.is_some_and(|s| s.success()) {
-        let words = fsio::read_text(&log).unwrap_or_default();
-        let message = words.trim().trim_start_matches("error: ").to_owned();
-        let error = match finished.status.and_then(|s| s.code()) {
-            Some(BAD_INPUT) => anyhow::Error::new(run::Error::Input(message.into())),
-            _ => anyhow::anyhow!("{message} ({})", session::describe(finished.status)),
-        };
-        return Err(error.context(format!("cannot profile {model}")));
-    }
-    let result = serde_json::from_slice(&fsio::read(&folder.join("result.json"))?).context("the model's process gave no result")?;
-    drop(guard);
-    let subject = Subject::Model { experiment: prepared.experiment.name.clone(), model: model.to_owned() };
-    Ok((subject, finished, Findings(result, peaks)))
+    let finished = place.run("profile", &job, threads, plan, stop).map_err(|error| error.context(format!("cannot profile {model}")))?;
+    let result = serde_json::from_slice(&place.result()?).context("the model's process gave no result")?;
+    Ok((finished, Findings(result, peaks)))
 }
 
 /// Measured beside the model's process, so that it leaves no mark in the profile.
@@ -110,13 +87,4 @@ fn peaks(threads: usize, device: &str) -> anyhow::Result<Peaks> {
         return Err(run::Error::Input(words.into()).into());
     }
     serde_json::from_slice(&output.stdout).context("etalon-cell gave no peaks")
-}
-
-/// Takes a temporary folder away, whatever happens.
-struct Removed<'a>(&'a Path);
-
-impl Drop for Removed<'_> {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0);
-    }
 }

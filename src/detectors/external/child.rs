@@ -58,22 +58,23 @@ struct Progress {
     loss: Option<f64>,
 }
 
-/// Runs `command` to its end. Its output goes to this process's standard error.
+/// Runs `command` to its end. Its output goes to this process's standard error. Of a trainer that says when an epoch begins, in the
+/// words of ActionFormer's family, `epochs` is how many there will be.
 ///
 /// # Errors
 /// It cannot be started or waited for.
-pub fn run(mut command: Command, observer: &mut dyn Observer) -> io::Result<Ending> {
+pub fn run(mut command: Command, epochs: Option<u64>, observer: &mut dyn Observer) -> io::Result<Ending> {
     process::adopt_orphans();
     process::dies_with_parent(&mut command);
     let stop = Arc::new(AtomicBool::new(false));
     // Without a handler this process would end first, and leave the trainer no time to write its checkpoint.
     let handler = signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
-    let ending = watched(command, &stop, observer);
+    let ending = watched(command, epochs, &stop, observer);
     signal_hook::low_level::unregister(handler);
     ending
 }
 
-fn watched(mut command: Command, stop: &AtomicBool, observer: &mut dyn Observer) -> io::Result<Ending> {
+fn watched(mut command: Command, epochs: Option<u64>, stop: &AtomicBool, observer: &mut dyn Observer) -> io::Result<Ending> {
     let marks = session::offer_phases(&mut command)?;
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // The command holds the writing end of the pipe until here.
@@ -82,7 +83,7 @@ fn watched(mut command: Command, stop: &AtomicBool, observer: &mut dyn Observer)
     let (out, err) = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
     // Not joined: a grandchild that was missed could hold a pipe open.
     let (to_out, to_err) = (sender.clone(), sender.clone());
-    std::thread::spawn(move || follow(out, |line| progress(line, &to_out)));
+    std::thread::spawn(move || follow(out, |line| progress(line, epochs, &to_out)));
     std::thread::spawn(move || {
         let mut last: VecDeque<String> = VecDeque::new();
         follow(err, |line| {
@@ -142,10 +143,18 @@ fn pass(said: Said, words: &mut Option<String>, observer: &mut dyn Observer) {
     }
 }
 
-fn progress(line: &[u8], sender: &Sender<Said>) {
-    if let Ok(Progress { progress: done, total, loss }) = serde_json::from_slice(line) {
+fn progress(line: &[u8], epochs: Option<u64>, sender: &Sender<Said>) {
+    if let Some((done, total)) = begun(line).zip(epochs) {
+        let _ = sender.send(Said::Progress { done, total: total.max(done), loss: None });
+    } else if let Ok(Progress { progress: done, total, loss }) = serde_json::from_slice(line) {
         let _ = sender.send(Said::Progress { done, total: total.max(done), loss });
     }
+}
+
+/// The epoch in `[Train]: Epoch 12 started`, from 0.
+fn begun(line: &[u8]) -> Option<u64> {
+    let line = std::str::from_utf8(line).ok()?.trim();
+    line.strip_prefix("[Train]: Epoch ")?.strip_suffix(" started")?.parse().ok()
 }
 
 fn phases(marks: impl Read, sender: &Sender<Said>) {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::{Error, Job};
 use super::own_device;
 use crate::base::fsio;
-use crate::config::external::GroundTruthRule;
+use crate::config::external::{ExternalConfig, GroundTruthRule};
 use crate::data::features::Layout;
 use crate::data::{FeatureSource, Video};
 
@@ -78,7 +78,7 @@ impl Folder {
     ///
     /// # Errors
     /// The disk refuses, or a feature file is missing.
-    pub fn make(path: &Path, job: &Job<'_>, rule: GroundTruthRule) -> Result<Self, Error> {
+    pub fn make(path: &Path, job: &Job<'_>, config: &ExternalConfig) -> Result<Self, Error> {
         let folder = Self::at(path);
         fsio::create_dir(&folder.output())?;
         let videos: Vec<&String> = job.train.iter().chain(job.test).collect();
@@ -88,21 +88,21 @@ impl Folder {
             training: job.train,
             test: job.test,
             videos: videos.iter().map(|id| (id.as_str(), Times::of(&job.dataset.videos[*id]))).collect(),
-            features: folder.link_features(job, &videos)?,
+            features: folder.link_features(job, &videos, config.adapter.is_some())?,
             seed: job.seed,
             fraction: 100.0 * job.train.len() as f64 / job.pool_size as f64,
             device: own_device(job.device, None).0,
             threads: job.threads,
             deadline: job.deadline,
             annotations: folder.annotations(),
-            class_list: folder.0.join("classes.txt"),
+            class_list: folder.class_list(),
             output: folder.output(),
             detections: folder.output().join("detections.json"),
             checkpoint: folder.checkpoint(),
         };
         folder.link_videos(job, &videos)?;
         fsio::replace(&description.class_list, job.dataset.classes.iter().map(|c| format!("{c}\n")).collect::<String>().as_bytes())?;
-        write(&folder.annotations(), &annotations(job, rule))?;
+        write(&folder.annotations(), &annotations(job, config.ground_truth))?;
         write(&folder.0.join("job.json"), &description)?;
         Ok(folder)
     }
@@ -128,6 +128,10 @@ impl Folder {
         self.0.join("annotations.json")
     }
 
+    pub fn class_list(&self) -> PathBuf {
+        self.0.join("classes.txt")
+    }
+
     /// The compute that the trainer says its detection took.
     ///
     /// # Errors
@@ -142,28 +146,31 @@ impl Folder {
         Ok(Some(compute.macs))
     }
 
-    fn link_features(&self, job: &Job<'_>, videos: &[&String]) -> Result<Option<Files>, Error> {
+    /// Links the files of exactly these videos; where they must be `plain`, what is not `VIDEO.npy` with time first becomes one.
+    fn link_features(&self, job: &Job<'_>, videos: &[&String], plain: bool) -> Result<Option<Files>, Error> {
         let Some(source) = job.features else { return Ok(None) };
         fsio::create_dir(&self.features())?;
         let mut files = BTreeMap::new();
         for video in videos {
-            let name = match source.file(video) {
-                Some(path) => {
-                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let written = format!("{video}.npy");
+            let is_plain = |name: &str| source.layout() == Layout::TimeChannels && name == written;
+            let file = source.file(video).map(|path| (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path));
+            let name = match file.filter(|(name, _)| !plain || is_plain(name)) {
+                Some((name, path)) => {
                     fsio::link(&path, &self.features().join(&name))?;
                     name
                 }
                 // The built-in corpus has no files.
                 None => {
-                    let name = format!("{video}.npy");
-                    FeatureSource::write(&self.features().join(&name), &source.load(video)?)?;
-                    name
+                    FeatureSource::write(&self.features().join(&written), &source.load(video)?)?;
+                    written
                 }
             };
             files.insert((*video).clone(), name);
         }
         let period = videos.iter().map(|video| ((*video).clone(), source.period(video))).collect();
-        Ok(Some(Files { folder: self.features(), dim: source.channels(), layout: source.layout(), files, period }))
+        let layout = if plain { Layout::TimeChannels } else { source.layout() };
+        Ok(Some(Files { folder: self.features(), dim: source.channels(), layout, files, period }))
     }
 
     fn link_videos(&self, job: &Job<'_>, videos: &[&String]) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! It is handed a folder ([`folder`]) with the sampled training videos and the test videos, and nothing else; it runs as a child
 //! ([`child`]) whose whole tree ends with it; what it detects is checked ([`results`]) before anything is scored.
 
+mod adapter;
 mod child;
 mod folder;
 mod results;
@@ -10,17 +11,32 @@ mod results;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use adapter::{Known, Work};
 use child::Ending;
 use folder::Folder;
 
 use super::{Detected, Detector, Error, Job, Trained};
 use crate::base::fsio;
 use crate::config::external::{ExternalConfig, GroundTruthRule, filled};
-use crate::event::{Event, Observer, Phase};
+use crate::event::{Observer, Phase};
 
 /// The detector that `arch.external` describes.
 pub struct External {
     config: ExternalConfig,
+}
+
+/// A job's folder before anything has run in it.
+pub struct LaidOut {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Number of feature files.
+    pub handed: usize,
+    /// What an adapter wrote into it.
+    pub files: Vec<PathBuf>,
+    /// The command that trains.
+    pub train: Vec<String>,
+    /// A Python program that loads the first of the files as the code does.
+    pub loads: Option<&'static str>,
 }
 
 /// Name of the job's folder in the attempt's.
@@ -35,13 +51,40 @@ impl External {
         Self { config: config.clone() }
     }
 
-    /// Makes the folder that the trainer would be handed, and starts nothing. Returns the number of feature files in it.
+    /// Makes the folder that the trainer would be handed, and starts nothing.
     ///
     /// # Errors
-    /// The disk refuses, or a feature file is missing.
-    pub fn lay_out(&self, job: &Job<'_>) -> Result<usize, Error> {
-        let folder = Folder::make(&job.dir.join(FOLDER), job, self.config.ground_truth)?;
-        Ok(if folder.features().exists() { fsio::list(&folder.features())?.len() } else { 0 })
+    /// The disk refuses, a feature file is missing, or an adapter cannot use its configuration.
+    pub fn lay_out(&self, job: &Job<'_>) -> Result<LaidOut, Error> {
+        let folder = self.folder(job)?;
+        let known = self.known(job, &folder, |known, work| Ok((known.files(work)?, known.train(work)?, known.loads())))?;
+        let handed = if folder.features().exists() { fsio::list(&folder.features())?.len() } else { 0 };
+        let (files, train, loads) = match known {
+            Some((files, train, loads)) => (files.into_iter().map(|(path, _)| path).collect(), train, Some(loads)),
+            None => (Vec::new(), self.config.train.clone(), None),
+        };
+        Ok(LaidOut { folder: folder.path().to_owned(), handed, files, train, loads })
+    }
+
+    /// Makes the job's folder and what the adapter adds to it.
+    fn folder(&self, job: &Job<'_>) -> Result<Folder, Error> {
+        let folder = Folder::make(&job.dir.join(FOLDER), job, &self.config)?;
+        for (path, text) in self.known(job, &folder, |known, work| known.files(work))?.unwrap_or_default() {
+            fsio::replace(&path, text.as_bytes())?;
+        }
+        Ok(folder)
+    }
+
+    /// What the adapter says, where there is one.
+    fn known<T>(
+        &self,
+        job: &Job<'_>,
+        folder: &Folder,
+        says: impl FnOnce(&dyn Known, &Work<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let Some(kind) = self.config.adapter else { return Ok(None) };
+        let device = own_device(job.device, None).0;
+        says(adapter::of(kind), &Work { config: &self.config, folder, job, device: &device }).map(Some)
     }
 
     fn run(&self, command: &[String], job: &Job<'_>, folder: &Folder, observer: &mut dyn Observer) -> Result<(), Error> {
@@ -64,7 +107,8 @@ impl External {
         started.envs(self.config.environment.iter().map(|(name, argument)| (name, filled(argument, &value))));
         started.envs(visible.map(|visible| (VISIBLE, visible)));
         let name = arguments[0].clone();
-        let ending = child::run(started, observer).map_err(|source| {
+        let epochs = self.known(job, folder, |known, work| known.epochs(work))?.flatten();
+        let ending = child::run(started, epochs, observer).map_err(|source| {
             Error::Input(format!("cannot start {name:?} in {}: {source}; check `arch.external`", self.config.directory.display()))
         })?;
         match ending {
@@ -79,9 +123,10 @@ impl External {
 
 impl Detector for External {
     fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
-        let folder = Folder::make(&job.dir.join(FOLDER), job, self.config.ground_truth)?;
+        let folder = self.folder(job)?;
         fsio::create_dir(&folder.checkpoint())?;
-        self.run(&self.config.train, job, &folder, observer)?;
+        let command = self.known(job, &folder, |known, work| known.train(work))?;
+        self.run(command.as_ref().unwrap_or(&self.config.train), job, &folder, observer)?;
         let mut notes = Vec::new();
         if self.config.ground_truth == GroundTruthRule::Exposed {
             notes.push("the trainer was given the instances of the test videos (`ground_truth = \"exposed\"`)".to_owned());
@@ -91,16 +136,21 @@ impl Detector for External {
 
     fn detect(&self, job: &Job<'_>, _: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error> {
         let folder = Folder::at(&job.dir.join(FOLDER));
-        if let Some(detect) = &self.config.detect {
+        let command = self.known(job, &folder, |known, work| known.detect(work))?;
+        if let Some(detect) = command.as_ref().or(self.config.detect.as_ref()) {
             self.run(detect, job, &folder, observer)?;
         }
-        let results = results::read(&folder.output(), job.dataset, videos)?;
-        results.notes.into_iter().for_each(|text| observer.observe(&Event::Note { text }));
+        let path = match self.known(job, &folder, |known, work| Ok(known.detections(work)))? {
+            Some(path) if path.exists() => path,
+            Some(path) => return Err(Error::Input(format!("the detection ended well, but wrote no {}", path.display()))),
+            None => results::find(&folder.output())?,
+        };
+        let results = results::read(&path, self.config.detections, job.dataset, videos)?;
         let macs = folder.compute()?;
         if !self.config.keep {
             fsio::remove_folder(folder.path())?;
         }
-        Ok(Detected { detections: results.detections, macs })
+        Ok(Detected { detections: results.detections, macs, notes: results.notes })
     }
 }
 

@@ -1,15 +1,16 @@
 //! What a trainer detected, checked before it is scored: a wrong file is refused with the reason, never repaired into a number.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::Error;
 use crate::base::fsio;
+use crate::config::external::Form;
 use crate::data::Dataset;
 use crate::eval::json::DetectionFile;
-use crate::eval::{Detection, Detections, GroundTruth};
+use crate::eval::{self, Detection, Detections, GroundTruth};
 
 /// Names that detections may have, the first found counts.
-const NAMES: [&str; 3] = ["detections.json", "result_detection.json", "detections.csv"];
+const NAMES: [&str; 4] = ["detections.json", "result_detection.json", "detections.csv", "eval_results.pkl"];
 /// A segment may end this many seconds past its video; it is cut off there.
 const PAST: f64 = 1.0;
 
@@ -21,23 +22,33 @@ pub struct Results {
     pub notes: Vec<String>,
 }
 
-/// Reads what lies in `output`, of the test `videos` alone.
+/// The file of detections in `output`.
 ///
 /// # Errors
-/// Nothing there, no table of detections, or one of a video outside the test part, of an unknown class, not finite, inverted or past
-/// the end.
-pub fn read(output: &Path, dataset: &Dataset, videos: &[String]) -> Result<Results, Error> {
+/// There is none.
+pub fn find(output: &Path) -> Result<PathBuf, Error> {
     let path = NAMES.map(|name| output.join(name)).into_iter().find(|path| path.exists());
-    let path = path.ok_or_else(|| Error::Input(format!("the trainer ended well, but wrote no {}", output.join(NAMES[0]).display())))?;
+    path.ok_or_else(|| Error::Input(format!("the trainer ended well, but wrote no {}", output.join(NAMES[0]).display())))
+}
+
+/// Reads the detections in `path`, of the test `videos` alone; without a `form`, the file's name and content tell it.
+///
+/// # Errors
+/// No table of detections, or one of a video outside the test part, of an unknown class, not finite, inverted or past the end.
+pub fn read(path: &Path, form: Option<Form>, dataset: &Dataset, videos: &[String]) -> Result<Results, Error> {
     let truth = GroundTruth::of(dataset, videos).numbered();
-    let text = fsio::read_text(&path)?;
-    let csv = path.extension().is_some_and(|e| e == "csv");
-    let file = if csv {
-        table(&text, &path, dataset)?
-    } else {
-        DetectionFile::parse(&text, &path, &truth).map_err(|e| Error::Input(e.to_string()))?
+    let bad = |e: eval::Error| Error::Input(e.to_string());
+    let form = form.unwrap_or_else(|| match path.extension().and_then(|e| e.to_str()) {
+        Some("csv") => Form::Csv,
+        Some("pkl") => Form::Actionformer,
+        _ => Form::Activitynet,
+    });
+    let file = match form {
+        Form::Csv => table(&fsio::read_text(path)?, path, dataset)?,
+        Form::Actionformer => DetectionFile::unpickle(&fsio::read(path)?, path, &truth).map_err(bad)?,
+        Form::Activitynet | Form::Opentad => DetectionFile::parse(&fsio::read_text(path)?, path, &truth).map_err(bad)?,
     };
-    check(&file, &path, dataset, videos)
+    check(&file, path, dataset, videos)
 }
 
 fn check(file: &DetectionFile, path: &Path, dataset: &Dataset, videos: &[String]) -> Result<Results, Error> {

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use tch::{Kind, Tensor};
 use zip::ZipArchive;
 
-use super::pickle::{Id, Node, Pickle, Storage, View};
+use crate::data::pickle::{Id, Node, Pickle, Storage, View};
 
 /// Where a checkpoint may keep its weights, the first that is there counts: the moving average that ActionFormer,
 /// TemporalMaxer and TriDet are tested with, the plain weights, TadTR's.

@@ -5,7 +5,6 @@
 
 mod archive;
 pub mod misfit;
-mod pickle;
 
 use std::path::Path;
 

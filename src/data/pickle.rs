@@ -1,5 +1,6 @@
-//! The pickle inside a checkpoint of `torch.save`, read as plain data: a little machine for the opcodes that Python's pickle
-//! protocols 2 to 5 write. Nothing in it is ever executed; objects of unknown classes become opaque.
+//! A pickle read as plain data: a little machine for the opcodes that Python's pickle protocols 2 to 5 write. Numbers, strings,
+//! containers, tensors of `torch.save` and numpy arrays are known. Nothing in it is ever executed; objects of unknown classes become
+//! opaque.
 //!
 //! Any bytes give a value or an error in time and memory proportional to their number: values live in one list and refer to
 //! each other by index, so no depth of nesting costs stack, and no opcode copies what another one made.
@@ -8,17 +9,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Index into the list of values.
-pub(super) type Id = usize;
+pub type Id = usize;
 
 /// One Python value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub enum Node {
     /// A whole number that fits.
     Int(i64),
+    /// A fraction.
+    Float(f64),
     /// A string.
     Text(String),
+    /// Bytes: where they begin and end in the pickle.
+    Bytes(usize, usize),
     /// A tuple.
     Tuple(Vec<Id>),
+    /// A list.
+    List(Vec<Id>),
     /// A dict or an `OrderedDict`; a later entry overrides an earlier one.
     Dict(Vec<(Id, Id)>),
     /// A class or function, by its full name.
@@ -27,15 +34,19 @@ pub(super) enum Node {
     Storage(Storage),
     /// A tensor.
     Tensor(View),
+    /// A kind of numbers of numpy: its code such as `f4`, and whether the highest byte comes first.
+    Kind(String, bool),
+    /// A numpy array.
+    Array(Array),
     /// An object of a class (a [`Node::Global`]) that is not known here.
     Object(Id),
-    /// Anything that no tensor depends on: None, bool, float, bytes, list, set.
+    /// Anything else: None, bool, set.
     Other,
 }
 
 /// Values in a file of the archive.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Storage {
+pub struct Storage {
     /// Its class, such as `torch.FloatStorage`.
     pub kind: Id,
     /// Name of the file.
@@ -46,7 +57,7 @@ pub(super) struct Storage {
 
 /// A tensor: part of a storage.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct View {
+pub struct View {
     /// A [`Node::Storage`].
     pub storage: Id,
     /// First value.
@@ -57,9 +68,20 @@ pub(super) struct View {
     pub stride: Vec<i64>,
 }
 
+/// A numpy array in C order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// A [`Node::Kind`].
+    pub kind: Id,
+    /// Sizes.
+    pub shape: Vec<i64>,
+    /// A [`Node::Bytes`].
+    pub data: Id,
+}
+
 /// Where reading stopped, and why.
 #[derive(Debug, PartialEq)]
-pub(super) struct Error {
+pub struct Error {
     at: usize,
     what: String,
 }
@@ -72,7 +94,7 @@ impl fmt::Display for Error {
 
 /// A read pickle.
 #[derive(Debug)]
-pub(super) struct Pickle {
+pub struct Pickle {
     nodes: Vec<Node>,
     root: Id,
 }
@@ -109,6 +131,56 @@ impl Pickle {
     pub fn get(&self, dict: &[(Id, Id)], key: &str) -> Option<&Node> {
         dict.iter().rev().find(|(k, _)| matches!(&self.nodes[*k], Node::Text(text) if text == key)).map(|(_, value)| &self.nodes[*value])
     }
+}
+
+impl Pickle {
+    /// The numbers of a list or of an array with one dimension, out of the `bytes` that were read; `None` for anything else.
+    pub fn numbers(&self, node: &Node, bytes: &[u8]) -> Option<Vec<f64>> {
+        match node {
+            Node::List(items) | Node::Tuple(items) => items.iter().map(|id| self.number(*id)).collect(),
+            Node::Array(array) => {
+                let (Node::Kind(code, big), &Node::Bytes(from, to)) = (&self.nodes[array.kind], &self.nodes[array.data]) else {
+                    return None;
+                };
+                let &[count] = array.shape.as_slice() else { return None };
+                let (size, read) = number_of(code)?;
+                let data = &bytes[from..to];
+                if usize::try_from(count).ok()?.checked_mul(size)? != data.len() {
+                    return None;
+                }
+                let each = |chunk: &[u8]| {
+                    let mut value = [0; 8];
+                    value[..size].copy_from_slice(chunk);
+                    if *big {
+                        value[..size].reverse();
+                    }
+                    read(value)
+                };
+                Some(data.chunks_exact(size).map(each).collect())
+            }
+            _ => None,
+        }
+    }
+
+    fn number(&self, id: Id) -> Option<f64> {
+        match *self.node(id) {
+            Node::Int(value) => Some(value as f64),
+            Node::Float(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes of a number of that kind, and how the little-endian one reads.
+fn number_of(code: &str) -> Option<(usize, fn([u8; 8]) -> f64)> {
+    Some(match code {
+        "f8" => (8, f64::from_le_bytes),
+        "f4" => (4, |b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        "f2" => (2, |b| half::f16::from_le_bytes([b[0], b[1]]).to_f64()),
+        "i8" => (8, |b| i64::from_le_bytes(b) as f64),
+        "i4" => (4, |b| f64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        _ => return None,
+    })
 }
 
 /// More dimensions than any tensor of a model has.
@@ -169,8 +241,9 @@ impl Machine<'_> {
                 let at = self.number(4)?;
                 self.recall(at)?;
             }
-            // NONE, NEWTRUE, NEWFALSE, EMPTY_LIST, EMPTY_SET
-            b'N' | 0x88 | 0x89 | b']' | 0x8f => self.push(Node::Other),
+            // NONE, NEWTRUE, NEWFALSE, EMPTY_SET; EMPTY_LIST
+            b'N' | 0x88 | 0x89 | 0x8f => self.push(Node::Other),
+            b']' => self.push(Node::List(Vec::new())),
             // BININT, BININT1, BININT2
             b'J' => {
                 let value = self.number(4)? as u32;
@@ -181,14 +254,14 @@ impl Machine<'_> {
             // LONG1, LONG4
             0x8a => self.long(1)?,
             0x8b => self.long(4)?,
-            // BINFLOAT; the bytes and old strings SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
+            // BINFLOAT; the bytes SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8; the old strings below
             b'G' => {
-                self.take(8)?;
-                self.push(Node::Other);
+                let bytes = self.take(8)?.try_into().expect("there are eight");
+                self.push(Node::Float(f64::from_be_bytes(bytes)));
             }
-            b'C' => self.opaque_bytes(1)?,
-            b'B' => self.opaque_bytes(4)?,
-            0x8e | 0x96 => self.opaque_bytes(8)?,
+            b'C' => self.raw(1)?,
+            b'B' => self.raw(4)?,
+            0x8e | 0x96 => self.raw(8)?,
             // SHORT_BINSTRING, BINSTRING; SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
             b'U' | 0x8c => self.string(1)?,
             b'T' | b'X' => self.string(4)?,
@@ -211,7 +284,11 @@ impl Machine<'_> {
                 self.push(Node::Dict(Vec::new()));
                 self.set(&items)?;
             }
-            b'l' | 0x91 => {
+            b'l' => {
+                let items = self.pop_mark()?;
+                self.push(Node::List(items));
+            }
+            0x91 => {
                 self.pop_mark()?;
                 self.push(Node::Other);
             }
@@ -224,9 +301,21 @@ impl Machine<'_> {
                 let items = self.pop_mark()?;
                 self.set(&items)?;
             }
-            // APPEND, BUILD; APPENDS, ADDITEMS: no tensor depends on what is in a list or on an object's attributes.
-            b'a' | b'b' => drop(self.pop()?),
-            b'e' | 0x90 => drop(self.pop_mark()?),
+            // APPEND, APPENDS
+            b'a' => {
+                let item = self.pop()?;
+                self.extend(&[item])?;
+            }
+            b'e' => {
+                let items = self.pop_mark()?;
+                self.extend(&items)?;
+            }
+            // BUILD; ADDITEMS: what is in a set matters to nobody.
+            b'b' => {
+                let state = self.pop()?;
+                self.build(state)?;
+            }
+            0x90 => drop(self.pop_mark()?),
             // GLOBAL, STACK_GLOBAL
             b'c' => {
                 let name = format!("{}.{}", self.line()?, self.line()?);
@@ -263,7 +352,7 @@ impl Machine<'_> {
                 let storage = self.storage(id)?;
                 self.push(storage);
             }
-            other => return Err(format!("opcode {other:#04x} is not one that torch.save writes")),
+            other => return Err(format!("opcode {other:#04x} is not one that Python writes by default")),
         }
         Ok(())
     }
@@ -324,10 +413,10 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn opaque_bytes(&mut self, length_bytes: u64) -> Step<()> {
+    fn raw(&mut self, length_bytes: u64) -> Step<()> {
         let length = self.number(length_bytes)?;
         self.take(length)?;
-        self.push(Node::Other);
+        self.push(Node::Bytes(self.at - length as usize, self.at));
         Ok(())
     }
 
@@ -385,6 +474,33 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// Puts items at the end of the list on top of the stack; in an unknown object they vanish.
+    fn extend(&mut self, items: &[Id]) -> Step<()> {
+        let top = self.peek()?;
+        if let Node::List(list) = &mut self.nodes[top] {
+            list.extend_from_slice(items);
+        }
+        Ok(())
+    }
+
+    /// Gives the object on top of the stack its state: that of numpy's arrays and kinds is known, any other is not needed.
+    fn build(&mut self, state: Id) -> Step<()> {
+        let top = self.peek()?;
+        let Node::Tuple(items) = &self.nodes[state] else { return Ok(()) };
+        let built = match (&self.nodes[top], items.as_slice()) {
+            // (version, shape, kind, whether in Fortran's order, bytes).
+            (Node::Array(_), &[_, shape, kind, _, data]) => Node::Array(Array { kind, shape: self.whole(shape)?, data }),
+            // (version, byte order, …).
+            (Node::Kind(code, _), &[_, order, ..]) => {
+                let big = matches!(&self.nodes[order], Node::Text(order) if order == ">");
+                Node::Kind(code.clone(), big)
+            }
+            _ => return Ok(()),
+        };
+        self.nodes[top] = built;
+        Ok(())
+    }
+
     fn tuple(&self, id: Id) -> Step<&[Id]> {
         if let Node::Tuple(items) = &self.nodes[id] { Ok(items) } else { Err("a function is called without a tuple".into()) }
     }
@@ -405,6 +521,19 @@ impl Machine<'_> {
                 "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state" => {
                     return items.first().copied().ok_or_else(|| "a parameter has no tensor".to_owned());
                 }
+                "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct" => {
+                    // Its state follows.
+                    Node::Array(Array { kind: function, shape: Vec::new(), data: function })
+                }
+                // (bytes, kind, shape, order), of protocol 5.
+                "numpy.core.numeric._frombuffer" | "numpy._core.numeric._frombuffer" => {
+                    let &[data, kind, shape, ..] = items else { return Err("an array has too few arguments".into()) };
+                    Node::Array(Array { kind, shape: self.whole(shape)?, data })
+                }
+                "numpy.dtype" => match items.first().map(|id| &self.nodes[*id]) {
+                    Some(Node::Text(code)) if code.len() <= LONGEST_NAME => Node::Kind(code.clone(), false),
+                    _ => return Err("a kind of numbers has no name".into()),
+                },
                 "collections.OrderedDict" if items.is_empty() => Node::Dict(Vec::new()),
                 "collections.defaultdict" => Node::Dict(Vec::new()),
                 _ => Node::Object(function),
@@ -421,16 +550,18 @@ impl Machine<'_> {
         let (Node::Storage(_), &Node::Int(offset)) = (&self.nodes[storage], &self.nodes[offset]) else {
             return Err("a tensor has no storage".into());
         };
-        let whole = |id| {
-            let items = self.tuple(id)?;
-            if items.len() > MOST_DIMENSIONS {
-                return Err(format!("a tensor has {} dimensions", items.len()));
-            }
-            let number = |&id: &Id| if let Node::Int(value) = self.nodes[id] { Ok(value) } else { Err("a size is no number".to_owned()) };
-            items.iter().map(number).collect::<Step<Vec<i64>>>()
-        };
-        let view = View { storage, offset, size: whole(size)?, stride: whole(stride)? };
+        let view = View { storage, offset, size: self.whole(size)?, stride: self.whole(stride)? };
         if view.size.len() == view.stride.len() { Ok(view) } else { Err("a tensor has more sizes than strides, or fewer".into()) }
+    }
+
+    /// A tuple of whole numbers.
+    fn whole(&self, id: Id) -> Step<Vec<i64>> {
+        let items = self.tuple(id)?;
+        if items.len() > MOST_DIMENSIONS {
+            return Err(format!("a tensor has {} dimensions", items.len()));
+        }
+        let number = |&id: &Id| if let Node::Int(value) = self.nodes[id] { Ok(value) } else { Err("a size is no number".to_owned()) };
+        items.iter().map(number).collect()
     }
 
     /// ("storage", class, key, location, number of values).
