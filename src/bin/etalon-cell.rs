@@ -9,11 +9,9 @@ use std::panic::{catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 
+use etalon::cli::cell::{self, Verb};
 use etalon::cli::{self, Exit};
-use etalon::event::Observer;
 use etalon::profile::machine;
-use etalon::profile::session::Phases;
-use etalon::run::cell::{self, JsonLines};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,13 +38,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
     match arguments {
-        ["run", job] => cell::run(Path::new(job), &mut JsonLines(std::io::stdout())).map(|()| Exit::Done).map_err(Into::into),
-        ["measure", job] => cell::run(Path::new(job), &mut *phases()).map(|()| Exit::Done).map_err(Into::into),
+        ["run", job] => cell::attempt(Verb::Run, Path::new(job)),
+        ["measure", job] => cell::attempt(Verb::Measure, Path::new(job)),
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
         ["peaks", threads, device] => peaks(threads, device),
         #[cfg(feature = "torch")]
-        ["profile", job] => etalon::run::native::run(Path::new(job), &mut *phases()).map(|()| Exit::Done).map_err(Into::into),
+        ["profile", job] => etalon::run::native::run(Path::new(job), &mut *cell::phases()).map(|()| Exit::Done).map_err(Into::into),
         #[cfg(feature = "torch")]
         ["parity", folder, form, device] => cli::parity::check(Path::new(folder), device, &cli::Ui::new(*form == "json", false)),
         #[cfg(feature = "torch")]
@@ -56,14 +54,6 @@ fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
             Err(anyhow::anyhow!("this build leaves out libtorch; build with the default features"))
         }
         _ => Err(anyhow::anyhow!("this program is started by `etalon`; by hand: etalon-cell run STORE/cells/…/attempts/N/job.json")),
-    }
-}
-
-/// Phases go to the session that records this program, where there is one.
-fn phases() -> Box<dyn Observer> {
-    match Phases::offered() {
-        Some(phases) => Box::new(phases),
-        None => Box::new(JsonLines(std::io::stdout())),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod exit;
 pub mod ui;
 
+pub mod cell;
 mod compare;
 mod doctor;
 mod evaluate;
@@ -53,6 +54,8 @@ enum Verb {
     Parity(parity::Args),
     Compare(compare::Args),
     Doctor(doctor::Args),
+    #[command(hide = true)]
+    Cell(cell::Args),
     /// Print a completion script for your shell.
     Completions {
         /// Which shell.
@@ -81,6 +84,7 @@ pub fn run() -> anyhow::Result<Exit> {
         Verb::Parity(args) => parity::run(&args, &ui),
         Verb::Compare(args) => compare::run(&args, &ui),
         Verb::Doctor(args) => doctor::run(&args, &ui),
+        Verb::Cell(args) => cell::run(&args),
         Verb::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "etalon", &mut std::io::stdout());

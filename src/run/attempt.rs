@@ -14,7 +14,7 @@ use super::job::{Job, Made};
 use super::process::{Next, Process};
 use super::trainer::Trainer;
 use super::watch::Happening;
-use super::worker::{BAD_INPUT, THREAD_VARIABLES, Worker};
+use super::worker::{BAD_INPUT, THREAD_VARIABLES, Worker, own_cell};
 use crate::base::fsio;
 use crate::event::{Event, Phase};
 use crate::profile::process::Ended;
@@ -53,7 +53,8 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, device: &str, lease: Lease) 
     worker.watch.watch(cell, Happening::Started { attempt: lease.attempt() });
 
     let mut timeline = Timeline::start();
-    let mut process = Process::spawn(command).map_err(|source| Error::Spawn { program: worker.program.clone(), source })?;
+    let program = command.get_program().into();
+    let mut process = Process::spawn(command).map_err(|source| Error::Spawn { program, source })?;
     let (sensors, missing) = sensors::open(process.pid(), &worker.profile.sensors);
     let (period, trace) = (worker.profile.period.0, Some(dir.join(TRACE)));
     let recorder = Recorder::start(recorder::Options { sensors, missing, period, trace, watch: None });
@@ -110,7 +111,8 @@ pub(super) fn run(worker: &Worker<'_>, cell: &Cell, device: &str, lease: Lease) 
 /// The child's command line and surroundings.
 fn command(worker: &Worker<'_>, job: &Job, dir: &Path) -> Result<Command> {
     let stderr = dir.join("stderr.log");
-    let mut command = Command::new(&worker.program);
+    // Whoever trains elsewhere needs no libtorch here.
+    let mut command = if worker.trainers.contains_key(&job.model) { own_cell() } else { Command::new(&worker.program) };
     command.arg("run").arg(job.write(dir)?).stderr(fsio::open_append(&stderr)?);
     for name in THREAD_VARIABLES {
         command.env(name, worker.threads.to_string());

@@ -1,4 +1,5 @@
-//! Running the cells of an experiment. The parent ([`worker`]) takes a lease, starts `etalon-cell` in the attempt's folder,
+//! Running the cells of an experiment. The parent ([`worker`]) takes a lease, starts `etalon-cell` (for a trainer
+//! of the user `etalon cell`) in the attempt's folder,
 //! watches it and publishes the record; the child ([`cell`]) trains, detects and scores. They share two files
 //! ([`job`]) and a stream of events on the child's standard output. Nothing here prints.
 
@@ -22,4 +23,4 @@ pub use error::{Error, Fault};
 pub use prepare::Prepared;
 pub use stop::Stop;
 pub use watch::{Happening, Watch};
-pub use worker::{BAD_INPUT, FailedCell, THREAD_VARIABLES, Tally, Worker, cell_program};
+pub use worker::{BAD_INPUT, FailedCell, THREAD_VARIABLES, Tally, Worker, cell_program, own_cell};

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,13 @@ pub struct Worker<'a> {
 /// The child's program: `etalon-cell` beside this one.
 pub fn cell_program() -> PathBuf {
     std::env::current_exe().unwrap_or_default().with_file_name("etalon-cell")
+}
+
+/// This program as the child of a cell without a network: it loads no libtorch, and so starts in less time and memory.
+pub fn own_cell() -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap_or_default());
+    command.arg("cell");
+    command
 }
 
 /// A cell that failed, and the attempt to look at.

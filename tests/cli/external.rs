@@ -332,3 +332,31 @@ fn time_and_memory_count_the_whole_tree() {
     assert!(cpu > 1.2, "{cpu} s of two children that took 0.6 s each");
     assert!(record["usage"]["peak_rss_bytes"].as_f64().unwrap() > 80e6);
 }
+
+/// Burns 2 s and lets a child burn 2 s more, then says what the kernel counted: for itself, its child, and the process that started it.
+const ACCOUNTED: &str = r#"
+import os, resource, subprocess, sys, time
+while time.process_time() < 2.0: pass
+subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 2.0: pass"], start_new_session=True)
+used = sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+parent = open(f"/proc/{os.getppid()}/stat").read().rsplit(")", 1)[1].split()
+open("account", "w").write(str(used + (int(parent[11]) + int(parent[12])) / os.sysconf("SC_CLK_TCK")))
+"#;
+
+#[test]
+fn a_profile_of_a_trainer_is_one_cell_of_it_and_agrees_with_the_kernel() {
+    let trainers = Trainers::with("trainer.py", &format!("{TRAINER}{ACCOUNTED}"), r#"["{python}", "trainer.py", "--job", "{job}"]"#, "");
+    let test = &trainers.test;
+    let profile = test.run(["profile", "e.toml", "--model", "mine", "--threads", "1", "--json", "--quiet"]).json();
+    let account: f64 = std::fs::read_to_string(test.dir.path().join("trainer/account")).unwrap().parse().unwrap();
+    let cpu = profile["metrics"]["cpu.time"]["value"].as_f64().unwrap_or_else(|| panic!("{profile}"));
+    assert!((cpu / account - 1.0).abs() < 0.02, "{cpu} s against the kernel's {account} s");
+    let phases: Vec<&str> = profile["phases"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["load", "train", "detect", "evaluate"], "{profile}");
+    assert_eq!(profile["subject"]["model"]["model"], "mine");
+    assert!(profile["steps"].is_null() && profile["roofline"].is_null());
+    let broken = Trainers::script("echo 'no module named torch' >&2; exit 3", "").test;
+    broken
+        .run(["profile", "e.toml", "--model", "mine", "--quiet"])
+        .fails_with(6, &["cannot profile mine", "failed with exit 3", "no module named torch"]);
+}

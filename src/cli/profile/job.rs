@@ -1,4 +1,4 @@
-//! A job of `etalon-cell` in a temporary folder, run under the recorder.
+//! A job for a child process in a temporary folder, run under the recorder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::base::{fsio, origin};
 use crate::profile::session::{self, Finished, Plan};
-use crate::run::{self, BAD_INPUT, Prepared, THREAD_VARIABLES, cell_program};
+use crate::run::{self, BAD_INPUT, Prepared, THREAD_VARIABLES};
 
 /// A folder that goes away with it, whatever happens.
 pub struct Workplace(PathBuf);
@@ -28,19 +28,25 @@ impl Workplace {
         self.0.join("experiment.toml")
     }
 
-    /// Has `etalon-cell VERB` do the job, and gives what it used.
+    /// Has `program` with the job as its last argument do it, and gives what it used.
     ///
     /// # Errors
     /// It cannot start, or it failed: its last words.
-    pub fn run(&self, verb: &str, job: &impl Serialize, threads: usize, plan: Plan, stop: &dyn Fn() -> bool) -> anyhow::Result<Finished> {
+    pub fn run(
+        &self,
+        mut program: Command,
+        job: &impl Serialize,
+        threads: usize,
+        plan: Plan,
+        stop: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Finished> {
         let (path, log) = (self.0.join("job.json"), self.0.join("stderr.log"));
         fsio::replace(&path, &serde_json::to_vec_pretty(job)?)?;
-        let mut command = Command::new(cell_program());
-        command.arg(verb).arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fsio::open_append(&log)?);
+        program.arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fsio::open_append(&log)?);
         for name in THREAD_VARIABLES {
-            command.env(name, threads.to_string());
+            program.env(name, threads.to_string());
         }
-        let finished = session::run(command, plan, stop)?;
+        let finished = session::run(program, plan, stop)?;
         if finished.status.is_some_and(|s| s.success()) {
             return Ok(finished);
         }

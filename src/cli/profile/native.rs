@@ -74,7 +74,9 @@ pub fn profile(
         steps,
         videos,
     };
-    let finished = place.run("profile", &job, threads, plan, stop).map_err(|error| error.context(format!("cannot profile {model}")))?;
+    let mut cell = Command::new(cell_program());
+    cell.arg("profile");
+    let finished = place.run(cell, &job, threads, plan, stop).map_err(|error| error.context(format!("cannot profile {model}")))?;
     let result = serde_json::from_slice(&place.result()?).context("the model's process gave no result")?;
     Ok((finished, Findings(result, peaks)))
 }

@@ -6,8 +6,8 @@ use super::job::Workplace;
 use super::native::Work;
 use crate::profile::machine;
 use crate::profile::session::{Finished, Plan};
-use crate::run::Prepared;
 use crate::run::job::Job;
+use crate::run::{Prepared, own_cell};
 
 /// Runs the cell under the recorder; nothing of it is kept.
 ///
@@ -34,5 +34,7 @@ pub fn profile(
         device: work.device.clone(),
         deadline: None,
     };
-    place.run("measure", &job, threads, plan, stop).map_err(|error| error.context(format!("cannot profile {model}")))
+    let mut cell = own_cell();
+    cell.arg("measure");
+    place.run(cell, &job, threads, plan, stop).map_err(|error| error.context(format!("cannot profile {model}")))
 }
