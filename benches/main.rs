@@ -2,6 +2,7 @@
 
 #[cfg(feature = "torch")]
 mod end_to_end;
+mod external;
 mod features;
 mod forecasts;
 mod map;
@@ -13,6 +14,7 @@ mod step;
 
 #[cfg(feature = "torch")]
 criterion::criterion_main!(
+    external::benches,
     features::benches,
     forecasts::benches,
     map::benches,
@@ -22,4 +24,4 @@ criterion::criterion_main!(
     end_to_end::benches
 );
 #[cfg(not(feature = "torch"))]
-criterion::criterion_main!(features::benches, forecasts::benches, map::benches, sampler::benches);
+criterion::criterion_main!(external::benches, features::benches, forecasts::benches, map::benches, sampler::benches);

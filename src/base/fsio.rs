@@ -208,8 +208,14 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 /// # Errors
 /// The link cannot be made.
 pub fn link(file: &Path, link: &Path) -> Result<()> {
-    remove(link)?;
-    std::os::unix::fs::symlink(file, link).map_err(Error::wrap("link", link))
+    let make = || std::os::unix::fs::symlink(file, link);
+    match make() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            remove(link)?;
+            make().map_err(Error::wrap("link", link))
+        }
+        made => made.map_err(Error::wrap("link", link)),
+    }
 }
 
 /// Removes a folder with all that is in it; one that is not there is no error.
