@@ -171,8 +171,11 @@ impl Pickle {
     }
 }
 
-/// Bytes of a number of that kind, and how the little-endian one reads.
-fn number_of(code: &str) -> Option<(usize, fn([u8; 8]) -> f64)> {
+/// Reads a little-endian number out of its first bytes.
+type Read = fn([u8; 8]) -> f64;
+
+/// Bytes of a number of that kind, and how it is read.
+fn number_of(code: &str) -> Option<(usize, Read)> {
     Some(match code {
         "f8" => (8, f64::from_le_bytes),
         "f4" => (4, |b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
