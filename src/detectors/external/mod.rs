@@ -56,23 +56,24 @@ impl External {
     /// # Errors
     /// The disk refuses, a feature file is missing, or an adapter cannot use its configuration.
     pub fn lay_out(&self, job: &Job<'_>) -> Result<LaidOut, Error> {
-        let folder = self.folder(job)?;
-        let known = self.known(job, &folder, |known, work| Ok((known.files(work)?, known.train(work)?, known.loads())))?;
+        let (folder, files) = self.folder(job)?;
+        let known = self.known(job, &folder, |known, work| Ok((known.train(work)?, known.loads())))?;
         let handed = if folder.features().exists() { fsio::list(&folder.features())?.len() } else { 0 };
-        let (files, train, loads) = match known {
-            Some((files, train, loads)) => (files.into_iter().map(|(path, _)| path).collect(), train, Some(loads)),
-            None => (Vec::new(), self.config.train.clone(), None),
+        let (train, loads) = match known {
+            Some((train, loads)) => (train, Some(loads)),
+            None => (self.config.train.clone(), None),
         };
         Ok(LaidOut { folder: folder.path().to_owned(), handed, files, train, loads })
     }
 
-    /// Makes the job's folder and what the adapter adds to it.
-    fn folder(&self, job: &Job<'_>) -> Result<Folder, Error> {
+    /// Makes the job's folder and the files that the adapter adds to it.
+    fn folder(&self, job: &Job<'_>) -> Result<(Folder, Vec<PathBuf>), Error> {
         let folder = Folder::make(&job.dir.join(FOLDER), job, &self.config)?;
-        for (path, text) in self.known(job, &folder, |known, work| known.files(work))?.unwrap_or_default() {
-            fsio::replace(&path, text.as_bytes())?;
+        let files = self.known(job, &folder, |known, work| known.files(work))?.unwrap_or_default();
+        for (path, text) in &files {
+            fsio::replace(path, text.as_bytes())?;
         }
-        Ok(folder)
+        Ok((folder, files.into_iter().map(|(path, _)| path).collect()))
     }
 
     /// What the adapter says, where there is one.
@@ -123,7 +124,7 @@ impl External {
 
 impl Detector for External {
     fn train(&self, job: &Job<'_>, observer: &mut dyn Observer) -> Result<Trained, Error> {
-        let folder = self.folder(job)?;
+        let (folder, _) = self.folder(job)?;
         fsio::create_dir(&folder.checkpoint())?;
         let command = self.known(job, &folder, |known, work| known.train(work))?;
         self.run(command.as_ref().unwrap_or(&self.config.train), job, &folder, observer)?;
@@ -136,11 +137,14 @@ impl Detector for External {
 
     fn detect(&self, job: &Job<'_>, _: &Trained, videos: &[String], observer: &mut dyn Observer) -> Result<Detected, Error> {
         let folder = Folder::at(&job.dir.join(FOLDER));
-        let command = self.known(job, &folder, |known, work| known.detect(work))?;
+        let known = self.known(job, &folder, |known, work| Ok((known.detect(work)?, known.detections(work))))?;
+        let (command, found) = known.unzip();
+        // An earlier attempt may have left some beside its checkpoint.
+        found.iter().try_for_each(|path| fsio::remove(path))?;
         if let Some(detect) = command.as_ref().or(self.config.detect.as_ref()) {
             self.run(detect, job, &folder, observer)?;
         }
-        let path = match self.known(job, &folder, |known, work| Ok(known.detections(work)))? {
+        let path = match found {
             Some(path) if path.exists() => path,
             Some(path) => return Err(Error::Input(format!("the detection ended well, but wrote no {}", path.display()))),
             None => results::find(&folder.output())?,
