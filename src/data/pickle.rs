@@ -131,9 +131,7 @@ impl Pickle {
     pub fn get(&self, dict: &[(Id, Id)], key: &str) -> Option<&Node> {
         dict.iter().rev().find(|(k, _)| matches!(&self.nodes[*k], Node::Text(text) if text == key)).map(|(_, value)| &self.nodes[*value])
     }
-}
 
-impl Pickle {
     /// The numbers of a list or of an array with one dimension, out of the `bytes` that were read; `None` for anything else.
     pub fn numbers(&self, node: &Node, bytes: &[u8]) -> Option<Vec<f64>> {
         match node {

@@ -24,11 +24,14 @@ impl DetectionFile {
         };
         let Node::List(names) = column("video-id")? else { return Err(bad("its column \"video-id\" is no list".to_owned())) };
         let names = names.iter().map(|id| pickle.text(*id).map(str::to_owned)).collect::<Option<Vec<_>>>();
+        let whole = |number: f64| {
+            if number.fract() == 0.0 { Ok(Label::Number(number as i64)) } else { Err(bad(format!("label {number} is no class"))) }
+        };
         let columns = Columns {
             video: names.ok_or_else(|| bad("its column \"video-id\" holds something else than names".to_owned()))?,
             start: numbers("t-start")?,
             end: numbers("t-end")?,
-            label: numbers("label")?.into_iter().map(|number| Label::Number(number as i64)).collect(),
+            label: numbers("label")?.into_iter().map(whole).collect::<Result<_>>()?,
             score: numbers("score")?,
         };
         columns.read(file, truth)
@@ -61,6 +64,8 @@ mod tests {
         let refused = |bytes: &[u8]| DetectionFile::unpickle(bytes, &path, &truth()).unwrap_err().to_string();
         assert!(refused(b"\x80\x04]\x94.").contains("no dict of columns"));
         assert!(refused(b"\x80\x04}\x94.").contains("no column \"video-id\""));
+        let nan = b"\x80\x04}(\x8c\x08video-id](\x8c\x02v1e\x8c\x07t-start](K\x00e\x8c\x05t-end](K\x01e\x8c\x05label](G\x7f\xf8\x00\x00\x00\x00\x00\x00e\x8c\x05score](K\x01eu.";
+        assert!(refused(nan).contains("label NaN is no class"));
         for cut in 0..bytes.len() {
             assert!(refused(&bytes[..cut]).contains("protocol-4.pkl"));
         }

@@ -54,7 +54,7 @@ fn flow(value: &Value, plain: &dyn Fn(&Value) -> String) -> String {
     }
 }
 
-/// A number that YAML 1.1 takes for one: `1e-5` is text to it, `1.0e-5` is not.
+/// A number that YAML 1.1 takes for one: `1e-9` is text to it, `1.0e-9` is not.
 fn float(number: &serde_json::Number) -> String {
     let text = number.to_string();
     match text.split_once('e') {
@@ -75,12 +75,12 @@ mod tests {
 
     #[test]
     fn tables_are_indented_and_numbers_stay_numbers() {
-        let value = json!({ "a": { "lr": 1e-5, "n": 2, "none": null, "list": ["x: y", true, 1e30] }, "empty": {} });
-        assert_eq!(yaml(&value), "a:\n  lr: 1.0e-5\n  \"n\": 2\n  \"none\": null\n  list: [\"x: y\", true, 1.0e+30]\nempty: {}\n");
+        let value = json!({ "a": { "lr": 1e-9, "n": 2, "none": null, "list": ["x: y", true, 1e30] }, "empty": {} });
+        assert_eq!(yaml(&value), "a:\n  lr: 1.0e-9\n  \"n\": 2\n  \"none\": null\n  list: [\"x: y\", true, 1.0e+30]\nempty: {}\n");
     }
 
     #[test]
     fn python_has_its_own_words() {
-        assert_eq!(python(&json!({ "a": [true, false, null, "it's"], "b": 1e-5 })), "{\"a\": [True, False, None, \"it's\"], \"b\": 1e-5}");
+        assert_eq!(python(&json!({ "a": [true, false, null, "it's"], "b": 1e-9 })), "{\"a\": [True, False, None, \"it's\"], \"b\": 1e-9}");
     }
 }
