@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use etalon::cli::cell::{self, Verb};
 use etalon::cli::{self, Exit};
+use etalon::detectors::build;
 use etalon::profile::machine;
 
 fn main() -> ExitCode {
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> anyhow::Result<Exit> {
     match arguments {
-        ["run", job] => cell::attempt(Verb::Run, Path::new(job)),
-        ["measure", job] => cell::attempt(Verb::Measure, Path::new(job)),
+        ["run", job] => cell::attempt(Verb::Run, Path::new(job), build),
+        ["measure", job] => cell::attempt(Verb::Measure, Path::new(job), build),
         ["probe"] => probe(),
         #[cfg(feature = "torch")]
         ["peaks", threads, device] => peaks(threads, device),

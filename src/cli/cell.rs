@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
+use crate::detectors::{self, Build};
 use crate::event::Observer;
 use crate::profile::session::Phases;
 use crate::run::cell::{self, JsonLines};
@@ -26,24 +27,24 @@ pub enum Verb {
     Measure,
 }
 
-/// Runs the attempt.
+/// Runs the attempt at a cell of a trainer of the user: this program loads no libtorch.
 ///
 /// # Errors
 /// Bad input, a failure of the detector, or of the disk.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    attempt(args.verb, &args.job)
+    attempt(args.verb, &args.job, detectors::without_network)
 }
 
-/// Runs the attempt that `job` describes.
+/// Runs the attempt that `job` describes with the detector that `build` makes.
 ///
 /// # Errors
 /// As [`run`].
-pub fn attempt(verb: Verb, job: &Path) -> anyhow::Result<Exit> {
+pub fn attempt(verb: Verb, job: &Path, build: Build) -> anyhow::Result<Exit> {
     let mut observer: Box<dyn Observer> = match verb {
         Verb::Run => Box::new(JsonLines(std::io::stdout())),
         Verb::Measure => phases(),
     };
-    cell::run(job, &mut *observer).map(|()| Exit::Done).map_err(Into::into)
+    cell::run(job, build, &mut *observer).map(|()| Exit::Done).map_err(Into::into)
 }
 
 /// Phases go to the session that records this program, where there is one.

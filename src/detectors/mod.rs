@@ -137,19 +137,29 @@ pub enum Error {
     NoTorch(String),
 }
 
+/// Makes the detector of a configuration: [`build`] or [`without_network`].
+pub type Build = fn(&ModelConfig) -> Result<Box<dyn Detector>, Error>;
+
 /// Builds the detector a configuration asks for.
 ///
 /// # Errors
 /// The model needs a backend that this build does not have.
 pub fn build(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
-    match &config.arch {
-        Arch::Prior(prior) => return Ok(Box::new(prior::Prior::new(prior))),
-        Arch::External(external) => return Ok(Box::new(external::External::new(external))),
-        _ => {}
-    }
     #[cfg(feature = "torch")]
     let native = if config.encoder.is_some() { end_to_end::build(config) } else { native::build(config) };
     #[cfg(not(feature = "torch"))]
-    let native = None;
-    native.ok_or_else(|| Error::NoTorch(format!("{:?}", config.arch).split('(').next().unwrap_or_default().to_lowercase()))
+    let native: Option<Box<dyn Detector>> = None;
+    native.map_or_else(|| without_network(config), Ok)
+}
+
+/// Builds a detector that is no network of etalon. A program that calls this alone is linked without libtorch.
+///
+/// # Errors
+/// The model is a network.
+pub fn without_network(config: &ModelConfig) -> Result<Box<dyn Detector>, Error> {
+    match &config.arch {
+        Arch::Prior(prior) => Ok(Box::new(prior::Prior::new(prior))),
+        Arch::External(external) => Ok(Box::new(external::External::new(external))),
+        network => Err(Error::NoTorch(format!("{network:?}").split('(').next().unwrap_or_default().to_lowercase())),
+    }
 }

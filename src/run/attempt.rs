@@ -251,7 +251,7 @@ impl Ending {
 }
 
 /// The child's error message: what follows the last `error: `, or else its last lines.
-fn last_words(stderr: &Path) -> String {
+pub fn last_words(stderr: &Path) -> String {
     let text = String::from_utf8_lossy(&fsio::read(stderr).unwrap_or_default()).trim().to_owned();
     // Only at the beginning of a line: messages of libraries hold the word too.
     let begin = text.rfind("\nerror: ").map(|at| at + "\nerror: ".len()).or_else(|| text.starts_with("error: ").then_some("error: ".len()));

@@ -10,18 +10,18 @@ use super::prepare::Prepared;
 use crate::base::Digest;
 use crate::config::ModelConfig;
 use crate::data::Dataset;
-use crate::detectors;
+use crate::detectors::{self, Build};
 use crate::event::{Event, Observer, Phase};
 use crate::profile::machine;
 use crate::protocol::Sample;
 use crate::store::layout::write_detections;
 use crate::store::record::{DetectionFacts, FrameFacts, SampleFacts, TrainingFacts};
 
-/// Runs the job in `path`; its folder is the attempt's.
+/// Runs the job in `path` with the detector that `build` makes; its folder is the attempt's.
 ///
 /// # Errors
 /// Bad input, a failure of the detector, or of the disk. A result exists only on success.
-pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
+pub fn run(path: &Path, build: Build, observer: &mut dyn Observer) -> Result<()> {
     let job = Job::read(path)?;
     let dir = path.parent().unwrap_or(Path::new("."));
 
@@ -29,7 +29,7 @@ pub fn run(path: &Path, observer: &mut dyn Observer) -> Result<()> {
     let prepared = Prepared::open(&job.experiment)?;
     let config = prepared.model(&job.model)?;
     let sample = prepared.sample(job.fraction, job.seed)?;
-    let detector = detectors::build(config)?;
+    let detector = build(config)?;
     let Prepared { corpus, split, .. } = &prepared;
 
     observer.observe(&Event::Phase { phase: Phase::Train });

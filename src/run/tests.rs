@@ -95,17 +95,15 @@ fn cells(n: u64) -> Vec<Cell> {
 #[test]
 fn events_become_phases_and_stray_output_is_kept() {
     let scene = Scene::new(
-        r#"echo '{"event":"phase","phase":"load"}'; echo 'a library says hello'; sleep 0.1
-           echo '{"event":"phase","phase":"train"}'; sleep 0.1; finish"#,
+        r#"echo '{"event":"phase","phase":"load"}'; echo 'a library says hello'; sleep 0.5
+           echo '{"event":"phase","phase":"train"}'; sleep 0.5; finish"#,
     );
     let cells = cells(1);
     assert_eq!(scene.run(&cells, 1, &()), Tally { done: 1, ..Tally::default() });
     let record = scene.store.record(&cells[0].key).unwrap().unwrap();
     let phases: Vec<Phase> = record.usage.phases.iter().map(|p| p.0).collect();
     assert_eq!(phases, [Phase::Load, Phase::Train]);
-    // When an event is seen is up to a busy machine; the phases share the time from the first one on.
-    let shared: f64 = record.usage.phases.iter().map(|p| p.1).sum();
-    assert!(record.usage.phases.iter().all(|p| p.1 >= 0.0) && shared <= record.usage.wall_s && record.usage.wall_s >= 0.2);
+    assert!(record.usage.phases.iter().all(|p| p.1 >= 0.09) && record.usage.wall_s >= 0.2);
     let dir = &scene.store.attempts(&cells[0].key).unwrap()[0].dir;
     assert_eq!(fsio::read_text(&dir.join("stdout.log")).unwrap(), "a library says hello\n");
     assert_eq!(crate::store::journal::read(&dir.join("events.jsonl")).unwrap().entries.len(), 2);

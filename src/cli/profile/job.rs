@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::base::{fsio, origin};
 use crate::profile::session::{self, Finished, Plan};
+use crate::run::attempt::last_words;
 use crate::run::{self, BAD_INPUT, Prepared, THREAD_VARIABLES};
 
 /// A folder that goes away with it, whatever happens.
@@ -50,10 +51,7 @@ impl Workplace {
         if finished.status.is_some_and(|s| s.success()) {
             return Ok(finished);
         }
-        let words = String::from_utf8_lossy(&fsio::read(&log).unwrap_or_default()).into_owned();
-        // What a trainer said comes before it.
-        let words = words.rfind("\nerror: ").map_or(words.as_str(), |at| &words[at..]);
-        let message = words.trim().trim_start_matches("error: ").to_owned();
+        let message = last_words(&log);
         Err(match finished.status.and_then(|s| s.code()) {
             Some(BAD_INPUT) => anyhow::Error::new(run::Error::Input(message.into())),
             _ => anyhow::anyhow!("{message} ({})", session::describe(finished.status)),

@@ -97,7 +97,7 @@ fn config(work: &Work<'_>) -> Result<Value, Error> {
     for (name, value) in &work.config.set {
         put(&mut config, name, value.clone());
     }
-    let features = work.job.features.ok_or_else(|| Error::Input("`adapter` needs `dataset.features`".to_owned()))?;
+    let features = work.features()?;
     for (name, value) in [
         ("init_rand_seed", json!(work.job.seed)),
         ("devices", json!([work.device])),

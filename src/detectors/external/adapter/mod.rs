@@ -7,6 +7,8 @@ mod actionformer;
 mod opentad;
 mod text;
 
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -15,6 +17,7 @@ use super::super::{Error, Job};
 use super::folder::Folder;
 use crate::base::fsio;
 use crate::config::external::{Adapter, ExternalConfig};
+use crate::data::FeatureSource;
 
 /// A job in the hands of an adapter.
 pub struct Work<'a> {
@@ -78,9 +81,13 @@ impl Work<'_> {
         self.place().join("annotations.json")
     }
 
+    fn features(&self) -> Result<&FeatureSource, Error> {
+        self.job.features.ok_or_else(|| Error::Input("`adapter` needs `dataset.features`".to_owned()))
+    }
+
     /// The job's annotations, each video with what `times` says of its time base (seconds per snippet, duration).
     fn timed(&self, mut annotations: Value, times: impl Fn(f64, f64) -> Value) -> Result<Value, Error> {
-        let features = self.job.features.ok_or_else(|| Error::Input("`adapter` needs `dataset.features`".to_owned()))?;
+        let features = self.features()?;
         for id in self.job.train.iter().chain(self.job.test) {
             let Value::Object(times) = times(features.period(id), self.job.dataset.videos[id].duration) else { continue };
             times.into_iter().for_each(|(key, value)| annotations["database"][id][key] = value);
@@ -116,15 +123,26 @@ fn last_checkpoint(folder: &Path, number: impl Fn(&str) -> Option<u64>) -> Resul
         fsio::list(folder)?.into_iter().filter_map(|name| Some((number(&name)?, folder.join(name)))).collect();
     found.sort();
     while let Some((number, path)) = found.pop() {
-        let bytes = fsio::read(&path)?;
-        if bytes[bytes.len().saturating_sub(END.len() + 18)..].starts_with(END) {
+        if is_whole(&path).map_err(fsio::Error::wrap("read", &path))? {
             return Ok(Some((number, path)));
         }
     }
     Ok(None)
 }
 
-/// Begins the last record of a zip archive without a comment, 22 bytes.
+/// Whether a zip archive without a comment ends as one does: its last record has 22 bytes.
+fn is_whole(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut last = [0; 22];
+    if file.metadata()?.len() < last.len() as u64 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-(last.len() as i64)))?;
+    file.read_exact(&mut last)?;
+    Ok(last.starts_with(END))
+}
+
+/// Begins that record.
 const END: &[u8] = b"PK\x05\x06";
 
 fn text(path: &Path) -> String {

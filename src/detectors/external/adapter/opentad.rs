@@ -69,7 +69,7 @@ fn launched(work: &Work<'_>, script: &str) -> Vec<String> {
 
 /// The configuration as Python: tables are put over those of the base, key by key.
 fn config(work: &Work<'_>) -> Result<String, Error> {
-    let features = work.job.features.ok_or_else(|| Error::Input("`adapter` needs `dataset.features`".to_owned()))?;
+    let features = work.features()?;
     let base = work.config.config_file().expect("it is checked when the experiment is read");
     let (set, classes) = (&work.config.set, work.job.dataset.classes.len());
     let part = |subset: &str| {
