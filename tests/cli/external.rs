@@ -216,7 +216,7 @@ fn cells_are_spread_over_devices_and_each_trainer_sees_its_own() {
     let trainers = Trainers::script("echo \"$CUDA_VISIBLE_DEVICES $2\" > $1/../device; sleep 0.3; exit 1", "");
     let text = std::fs::read_to_string(trainers.test.dir.path().join("e.toml")).unwrap();
     trainers.test.file("e.toml", text.replace("\"{job}\"]", "\"{job}\", \"{device}\"]"));
-    trainers.test.run(["run", "e.toml", "--store", "S", "--quiet", "--device", "cuda:0,cuda:1", "--jobs", "1"]);
+    trainers.test.run(["run", "e.toml", "--store", "S", "--quiet", "--only", "mine", "--device", "cuda:0,cuda:1", "--jobs", "1"]);
     let mut seen: Vec<String> =
         files(&trainers.store()).filter(|p| p.ends_with("device")).map(|p| std::fs::read_to_string(p).unwrap().trim().to_owned()).collect();
     seen.sort();

@@ -86,7 +86,7 @@ fn the_exit_code_is_that_of_the_command_and_the_profile_is_kept() {
 fn what_children_use_is_counted_even_when_nobody_waits_for_them() {
     let test = CliTest::new();
     // The orphan burns CPU, writes, and ends before its grandparent does.
-    let script = "(sh -c 'head -c 8000000 /dev/zero | od -v > /dev/null' &) ; sleep 1.5";
+    let script = "(sh -c 'head -c 8000000 /dev/zero | od -v > /dev/null' &) ; sleep 3";
     let found = test.run(["profile", "--json", "--", "sh", "-c", script]).json();
     assert!(found["metrics"]["cpu.time"]["value"].as_f64().unwrap() > 0.05, "{found}");
     assert!(found["metrics"]["io.written"]["value"].as_f64().unwrap() > 8e6, "{found}");
